@@ -1,0 +1,1 @@
+"""What it costs: measurements against the floor and against others."""

@@ -1,0 +1,1 @@
+"""What is decided and what it was worth: pure, with no I/O and no clock."""

@@ -1,0 +1,347 @@
+"""The catalogue: what can be offered, where, to whom, and how often.
+
+`read` turns the text of one TOML file into a `Catalogue`, or says everything that
+is wrong with it. A compiled catalogue never changes; its version is a digest of
+its text.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Collection
+
+import msgspec
+
+from policies.errors import CatalogueError, FileError
+from policies.features import FeatureSpec, features_of
+from policies.gates import Dates, DismissalCoolDown, Eligibility, FrequencyCap, Gate
+from policies.history import IMPRESSIONS_MAX
+from policies.model import NO_OFFER, Action, Features, FeatureValue
+from policies.rules import Rule
+from policies.toml import Duration, Section, parse
+
+__all__ = [
+    "CapSpec",
+    "Catalogue",
+    "CatalogueSpec",
+    "CreativeSpec",
+    "Offer",
+    "OfferSpec",
+    "PlacementSpec",
+    "read",
+]
+
+_ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_CAPS_MAX = 10
+_ACTIONS_MAX = 100_000
+
+
+class CapSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A frequency cap: at most so many impressions of the offer in a window.
+
+    Attributes:
+        limit: How many impressions, 1 to 100.
+        window: The length of the rolling window, above 0; for the user's whole
+            life where it is left out.
+    """
+
+    limit: int
+    window: Duration | None = None
+
+
+class CreativeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One wording of an offer.
+
+    Attributes:
+        description: What it says, for people.
+        features: What learners know of it, by the names that `[features]` declares.
+    """
+
+    description: str = ""
+    features: dict[str, float | bool | str] = {}
+
+
+class OfferSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An offer.
+
+    Attributes:
+        placements: Where it may be shown, at least one.
+        description: What it is, for people.
+        start: From when on it may be shown; a TOML date-time with its zone.
+        end: From when on it may not be shown any more.
+        eligible: Who may see it: a rule in CEL; everybody where it is left out.
+        caps: How often a user may see it, up to 10 caps that all must hold.
+        dismissal_cool_down: How long a user who dismissed it does not see it.
+        features: What learners know of it, by the names that `[features]` declares.
+    """
+
+    placements: tuple[str, ...]
+    description: str = ""
+    start: dt.datetime | None = None
+    end: dt.datetime | None = None
+    eligible: str | None = None
+    caps: tuple[CapSpec, ...] = ()
+    dismissal_cool_down: Duration = Duration(7 * 86_400_000)
+    features: dict[str, float | bool | str] = {}
+
+
+class PlacementSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place on the screen that can render an offer.
+
+    Attributes:
+        description: Where it is, for people.
+    """
+
+    description: str = ""
+
+
+class CatalogueSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a catalogue says beside its features, placements and offers.
+
+    Attributes:
+        currency: The currency of all money, three letters of ISO 4217.
+        valid_for: How long a decided offer may be shown. Until then it counts
+            against caps; after it, only if it was shown. Above 0, at most 1d.
+    """
+
+    currency: str = "USD"
+    valid_for: Duration = Duration(600_000)
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A compiled offer.
+
+    Attributes:
+        gates: What it must pass, the cheapest first.
+    """
+
+    offer_id: str
+    start_ms: int | None
+    end_ms: int | None
+    gates: tuple[Gate, ...]
+
+
+class Catalogue:
+    """A compiled catalogue.
+
+    Attributes:
+        text: The file's text.
+        version: A digest of the text, 12 hexadecimal digits.
+        currency: The currency of all money.
+        valid_for_ms: How long a decided offer may be shown.
+        features: The declared features by name.
+        offers: The offers by id.
+        placements: The ids of the placements.
+        actions: All that could ever be chosen; the first is "no offer".
+    """
+
+    def __init__(
+        self,
+        text: str,
+        spec: CatalogueSpec,
+        features: dict[str, FeatureSpec],
+        placements: Collection[str],
+        offers: dict[str, Offer],
+        actions: tuple[Action, ...],
+    ) -> None:
+        self.text = text
+        self.version = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        self.currency = spec.currency
+        self.valid_for_ms = int(spec.valid_for)
+        self.features = features
+        self.offers = offers
+        self.placements = frozenset(placements)
+        self.actions = actions
+        self._by_placement: dict[str, list[Action]] = {p: [] for p in placements}
+        for action in actions[NO_OFFER + 1 :]:
+            self._by_placement[action.placement_id].append(action)
+
+    def candidates(
+        self, placements: Collection[str], offers: Collection[str]
+    ) -> list[Action]:
+        """Return the actions that fit some placement, of some offers or of all.
+
+        Args:
+            placements: Ids of placements; a repeated one counts once.
+            offers: Ids of offers; all where it is empty.
+        """
+        fitting = [
+            action
+            for placement in dict.fromkeys(placements)
+            for action in self._by_placement.get(placement, ())
+        ]
+        if not offers:
+            return fitting
+        wanted = frozenset(offers)
+        return [action for action in fitting if action.offer_id in wanted]
+
+
+def read(text: str, source: str = "catalogue") -> Catalogue:
+    """Compile the text of a catalogue.
+
+    Args:
+        text: TOML.
+        source: What to call it in errors, such as the path of the file.
+
+    Raises:
+        CatalogueError: If anything in it is wrong; it names all that is.
+    """
+    try:
+        top = parse(text, source)
+    except FileError as error:
+        raise CatalogueError(source, error.problems) from None
+    feature_tables = top.table("features")
+    placement_tables = top.table("placements")
+    offer_tables = top.table("offers")
+    spec = top.convert(CatalogueSpec) or CatalogueSpec()
+    _check_top(top, spec)
+    features = _features(feature_tables)
+    placements = _placements(placement_tables)
+    offers: dict[str, Offer] = {}
+    actions = [Action(NO_OFFER, "", "", "", (("no_offer", 1.0),))]
+    for offer_id, section in offer_tables.items():
+        _offer(offer_id, section, features, placements, offers, actions)
+    if not placement_tables:
+        top.problem("a catalogue has at least one placement", "placements")
+    if len(actions) > _ACTIONS_MAX:
+        top.problem(f"makes {len(actions)} actions; at most {_ACTIONS_MAX}", "offers")
+    if top.problems:
+        raise CatalogueError(source, top.problems)
+    return Catalogue(text, spec, features, placements, offers, tuple(actions))
+
+
+def _check_top(top: Section, spec: CatalogueSpec) -> None:
+    if not _CURRENCY.fullmatch(spec.currency):
+        top.problem("is three capital letters, such as USD", "currency")
+    if not 0 < spec.valid_for <= 86_400_000:
+        top.problem("is above 0 and at most 1d", "valid_for")
+
+
+def _features(tables: dict[str, Section]) -> dict[str, FeatureSpec]:
+    features: dict[str, FeatureSpec] = {}
+    for name, section in tables.items():
+        if not _FEATURE_NAME.fullmatch(name):
+            section.problem(f"a feature's name is {_FEATURE_NAME.pattern}")
+        if (spec := section.convert(FeatureSpec)) is not None:
+            features[name] = spec
+    return features
+
+
+def _placements(tables: dict[str, Section]) -> dict[str, PlacementSpec]:
+    placements: dict[str, PlacementSpec] = {}
+    for name, section in tables.items():
+        _check_id(section, "placement", name)
+        placements[name] = section.convert(PlacementSpec) or PlacementSpec()
+    return placements
+
+
+def _offer(
+    offer_id: str,
+    section: Section,
+    features: dict[str, FeatureSpec],
+    placements: dict[str, PlacementSpec],
+    offers: dict[str, Offer],
+    actions: list[Action],
+) -> None:
+    """Compile one offer into `offers` and its actions into `actions`."""
+    _check_id(section, "offer", offer_id)
+    creative_tables = section.table("creatives")
+    spec = section.convert(OfferSpec)
+    creatives = {
+        name: creative.convert(CreativeSpec) or CreativeSpec()
+        for name, creative in creative_tables.items()
+    } or {"default": CreativeSpec()}
+    for name, creative in creative_tables.items():
+        _check_id(creative, "creative", name)
+    if spec is None:
+        return
+    if not spec.placements:
+        section.problem("names at least one placement", "placements")
+    for placement in spec.placements:
+        if placement not in placements:
+            section.problem(f"there is no [placements.{placement}]", "placements")
+    if len(set(spec.placements)) < len(spec.placements):
+        section.problem("names a placement twice", "placements")
+    offers[offer_id] = _compile(offer_id, section, spec, features)
+    known = _known(section, spec.features, features)
+    for creative_id, creative in creatives.items():
+        wording = _known(
+            creative_tables.get(creative_id, section), creative.features, features
+        )
+        described = (("offer=" + offer_id, 1.0), ("creative=" + creative_id, 1.0))
+        for placement in spec.placements:
+            where = ("placement=" + placement, 1.0)
+            action = Action(
+                len(actions),
+                offer_id,
+                creative_id,
+                placement,
+                (*described, where, *known, *wording),
+            )
+            actions.append(action)
+
+
+def _known(
+    section: Section,
+    values: dict[str, FeatureValue],
+    features: dict[str, FeatureSpec],
+) -> Features:
+    for name in sorted(values.keys() - features.keys()):
+        section.problem(f"[features] does not declare {name}", "features", name)
+    for name in sorted(values.keys() & features.keys()):
+        if features[name].read(name, values[name]) is None:
+            section.problem(
+                f"must be a {features[name].type}, not {values[name]!r}",
+                "features",
+                name,
+            )
+    return features_of(values, features)
+
+
+def _compile(
+    offer_id: str, section: Section, spec: OfferSpec, features: dict[str, FeatureSpec]
+) -> Offer:
+    start_ms = _instant(section, "start", spec.start)
+    end_ms = _instant(section, "end", spec.end)
+    gates: list[Gate] = []
+    if start_ms is not None or end_ms is not None:
+        gates.append(Dates(start_ms=start_ms, end_ms=end_ms))
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        section.problem("is not after start", "end")
+    if spec.dismissal_cool_down <= 0:
+        section.problem("is above 0", "dismissal_cool_down")
+    gates.append(DismissalCoolDown(int(spec.dismissal_cool_down)))
+    if len(spec.caps) > _CAPS_MAX:
+        section.problem(f"has {len(spec.caps)} caps; at most {_CAPS_MAX}", "caps")
+    for number, cap in enumerate(spec.caps, start=1):
+        if not 1 <= cap.limit <= IMPRESSIONS_MAX:
+            wrong = f"cap {number}: limit is 1 to {IMPRESSIONS_MAX}, not {cap.limit}"
+            section.problem(f"{wrong}; to never show an offer, leave it out", "caps")
+        if cap.window is not None and cap.window <= 0:
+            section.problem(f"cap {number}: window is above 0", "caps")
+        window_ms = None if cap.window is None else int(cap.window)
+        gates.append(FrequencyCap(limit=cap.limit, window_ms=window_ms))
+    if spec.eligible is not None:
+        try:
+            gates.append(Eligibility(Rule(spec.eligible, features.keys())))
+        except ValueError as error:
+            section.problem(str(error), "eligible")
+    return Offer(offer_id, start_ms, end_ms, tuple(gates))
+
+
+def _instant(section: Section, key: str, value: dt.datetime | None) -> int | None:
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        section.problem("needs a zone, such as 2026-11-27T00:00:00Z", key)
+        return None
+    return round(value.timestamp() * 1_000)
+
+
+def _check_id(section: Section, kind: str, name: str) -> None:
+    if not _ID.fullmatch(name):
+        section.problem(f"the id of a {kind} is {_ID.pattern}, not {name!r}")

@@ -1,0 +1,95 @@
+"""What can go wrong, in words that know nothing of the wire.
+
+An error is a class of its own only where a caller would do something different
+about it, and it carries data, not only text.
+
+    OpportuneError
+    ├── InvalidRequestError      the caller mends the fields it names
+    ├── NotFoundError            the caller stops: there is no such thing
+    ├── FileError                whoever wrote the file mends the keys it names
+    │   ├── CatalogueError
+    │   └── SettingsError
+    ├── OverloadedError          the caller waits, then tries again
+    └── StoreUnavailableError    the caller tries the same call again
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = [
+    "CatalogueError",
+    "FileError",
+    "InvalidRequestError",
+    "NotFoundError",
+    "OpportuneError",
+    "OverloadedError",
+    "Problem",
+    "SettingsError",
+    "StoreUnavailableError",
+]
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: where, and what would be right."""
+
+    field: str
+    description: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line."""
+        return f"{self.field}: {self.description}"
+
+
+class OpportuneError(Exception):
+    """The root of every error that Opportune raises on purpose."""
+
+
+class InvalidRequestError(OpportuneError):
+    """A request holds values that no retry can make right."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(map(str, problems)))
+
+
+class NotFoundError(OpportuneError):
+    """The thing that a request names does not exist."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(f"there is no {kind} {name!r}")
+
+
+class FileError(OpportuneError):
+    """A file cannot be used as it is; `problems` says where and why."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source = source
+        self.problems = problems
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+class CatalogueError(FileError):
+    """A catalogue was refused; the one in use stays."""
+
+
+class SettingsError(FileError):
+    """The settings were refused; the process does not start."""
+
+
+class OverloadedError(OpportuneError):
+    """The server has more in flight than it may hold; nothing was done."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"too many requests in flight, retry in {retry_after_s:g} s")
+
+
+class StoreUnavailableError(OpportuneError):
+    """The store did not answer in time; the same call may be sent again."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"the store is not available, retry in {retry_after_s:g} s")

@@ -1,0 +1,62 @@
+"""What a gate is, and what it can see."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from policies.model import History, Opportunity
+from policies.rules import Variables
+
+__all__ = ["Gate", "Ruling", "Situation"]
+
+
+class Ruling(NamedTuple):
+    """Why a gate does not let an offer through.
+
+    Attributes:
+        reason: The code, as the contract names it.
+        next_eligible_ms: When the gate would let it through if nothing else
+            happened; none where time alone changes nothing.
+    """
+
+    reason: str
+    next_eligible_ms: int | None = None
+
+
+class Situation:
+    """What gates can see, arranged so that each looks only where it must."""
+
+    def __init__(self, opportunity: Opportunity, history: History) -> None:
+        self.opportunity = opportunity
+        self.history = history
+        self.at_ms = opportunity.at_ms
+        self.variables = Variables(opportunity)
+        self._shown: dict[str, list[tuple[int, bool]]] | None = None
+
+    def shown(self, offer_id: str) -> Sequence[tuple[int, bool]]:
+        """Return when the offer was shown or reserved, the earliest first.
+
+        The time of a reservation is when it ends by itself; the flag says so.
+        """
+        if self._shown is None:
+            self._shown = self._arrange()
+        return self._shown.get(offer_id, ())
+
+    def _arrange(self) -> dict[str, list[tuple[int, bool]]]:
+        shown: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+        for impression in self.history.impressions:
+            shown[impression.offer_id].append((impression.at_ms, False))
+        for reservation in self.history.reservations:
+            if reservation.until_ms > self.at_ms:
+                shown[reservation.offer_id].append((reservation.until_ms, True))
+        return shown
+
+
+class Gate(Protocol):
+    """A rule that may rule an offer out."""
+
+    def reject(self, offer_id: str, situation: Situation) -> Ruling | None:
+        """Return why the offer may not be shown; none where it may."""
+        ...

@@ -1,0 +1,97 @@
+"""Folds what happened to a user into what the gates remember.
+
+A history is small and bounded: of each offer it holds the last
+`IMPRESSIONS_MAX` impressions of the last `REMEMBERED_MS`, which is all that any
+cap may ask for, whatever the catalogue says tomorrow.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from policies.model import (
+    Decision,
+    Dismissal,
+    History,
+    Impression,
+    Outcome,
+    OutcomeKind,
+    Reservation,
+)
+
+__all__ = ["CONFIRMING", "IMPRESSIONS_MAX", "REMEMBERED_MS", "report", "reserve"]
+
+IMPRESSIONS_MAX = 100
+"""The largest limit of a cap."""
+
+REMEMBERED_MS = 3660 * 86_400_000
+"""The longest window of a cap."""
+
+CONFIRMING: frozenset[OutcomeKind] = frozenset(
+    ["shown", "viewed", "clicked", "accepted", "dismissed", "snoozed", "opted_out", "ignored"]
+)
+"""The outcomes that only an offer on the screen can have: they count as shown."""
+
+
+def reserve(
+    history: History, offer_id: str, placement_id: str, decision: Decision
+) -> History:
+    """Hold the chosen offer as if it had been shown, until it is or its time is over."""
+    opportunity = decision.opportunity
+    kept = tuple(r for r in history.reservations if r.until_ms > opportunity.at_ms)
+    new = Reservation(
+        decision.valid_until_ms, offer_id, placement_id, opportunity.decision_id
+    )
+    return msgspec.structs.replace(history, reservations=(*kept, new))
+
+
+def report(
+    history: History,
+    offer_id: str,
+    placement_id: str,
+    decision_id: str,
+    outcome: Outcome,
+    *,
+    confirmed: bool,
+) -> History:
+    """Fold an outcome of a decision that chose an offer.
+
+    Args:
+        history: What was known before.
+        offer_id: The offer that the decision chose.
+        placement_id: The placement that it chose.
+        decision_id: The decision.
+        outcome: What the user did, not folded before.
+        confirmed: Whether an earlier outcome already said that the offer was on the
+            screen, so that it counts as shown already.
+    """
+    if outcome.kind == "not_shown" and not confirmed:
+        history = _release(history, decision_id)
+    if outcome.kind in CONFIRMING and not confirmed:
+        history = _release(history, decision_id)
+        history = _impress(history, Impression(outcome.at_ms, offer_id, placement_id))
+    if outcome.kind == "dismissed":
+        history = _dismiss(history, offer_id, outcome.at_ms)
+    return history
+
+
+def _release(history: History, decision_id: str) -> History:
+    kept = tuple(r for r in history.reservations if r.decision_id != decision_id)
+    return msgspec.structs.replace(history, reservations=kept)
+
+
+def _impress(history: History, impression: Impression) -> History:
+    since_ms = impression.at_ms - REMEMBERED_MS
+    same = [i for i in history.impressions if i.offer_id == impression.offer_id]
+    others = [i for i in history.impressions if i.offer_id != impression.offer_id]
+    same = sorted([*(i for i in same if i.at_ms > since_ms), impression])
+    kept = sorted([*others, *same[-IMPRESSIONS_MAX:]])
+    return msgspec.structs.replace(history, impressions=tuple(kept))
+
+
+def _dismiss(history: History, offer_id: str, at_ms: int) -> History:
+    before = history.dismissals.get(offer_id, Dismissal(0, at_ms))
+    after = Dismissal(before.count + 1, max(before.at_ms, at_ms))
+    return msgspec.structs.replace(
+        history, dismissals={**history.dismissals, offer_id: after}
+    )

@@ -1,0 +1,54 @@
+"""Names decisions, so that a retry finds its first try and a decision its root.
+
+The root is the key under which state lives: the account, or the user where there
+is none. Its key is a digest, the same length for all, and the first half of the id
+of every decision under it, so that an id routes to its root without a look-up.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+__all__ = ["decision_id", "is_decision_id", "root_key", "root_of"]
+
+_BYTES = 10
+_KEY_LENGTH = 16
+_DECISION_ID = re.compile(r"[0-9a-v]{32}")
+
+
+def root_key(tenant: str, account_id: str, user_id: str) -> str:
+    """Return the key of the account or, where it is empty, of the user.
+
+    Examples:
+        >>> root_key("shop", "", "ada")
+        '9q65tutorhh137r1'
+        >>> root_key("shop", "ada", "bob") == root_key("shop", "", "ada")
+        False
+    """
+    kind, name = ("account", account_id) if account_id else ("user", user_id)
+    return _digest(tenant, kind, name)
+
+
+def decision_id(root: str, user_id: str, request_id: str) -> str:
+    """Return the id of the decision that a user's request is answered with."""
+    return root + _digest(root, user_id, request_id)
+
+
+def root_of(decision_id: str) -> str:
+    """Return the key of the root that a decision lives under."""
+    return decision_id[:_KEY_LENGTH]
+
+
+def is_decision_id(text: str) -> bool:
+    """Say whether the text could be the id of a decision."""
+    return _DECISION_ID.fullmatch(text) is not None
+
+
+def _digest(*parts: str) -> str:
+    # Each part is preceded by its length, so that no two lists of parts are alike.
+    data = [part.encode() for part in parts]
+    joined = b"".join(len(part).to_bytes(4, "big") + part for part in data)
+    digest = hashlib.blake2b(joined, digest_size=_BYTES).digest()
+    return base64.b32hexencode(digest).decode().lower()

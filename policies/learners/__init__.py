@@ -1,0 +1,1 @@
+"""Learners: each scores actions by the reward it expects, and learns from one."""

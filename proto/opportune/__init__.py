@@ -1,0 +1,1 @@
+"""The contract between Opportune and its clients, a package for each version."""

@@ -1,0 +1,1 @@
+"""How decisions are served: gRPC, stores and the learner's process."""

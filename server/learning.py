@@ -1,0 +1,137 @@
+"""The learner process: joins, learns, publishes.
+
+It alone writes the training stream, and whatever it knows it has from the store:
+killed at any point and started again, it goes on where the last transaction ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import structlog
+
+from policies import catalogue as catalogues
+from policies.catalogue import Catalogue
+from policies.joiner import join
+from policies.model import Decision, Resolution
+from policies.policy import Policy, PolicySettings
+from policies.rewards import RewardSettings
+from policies.training import fold
+from server import telemetry
+from server.stores.base import Joinable, Snapshot, TrainingStore, Watermark
+
+__all__ = ["Learning"]
+
+_BATCH = 1_000
+
+_log = structlog.get_logger()
+
+
+class Learning:
+    """One learner over one store.
+
+    Args:
+        store: Where outcomes come from and the model goes.
+        policy: What learns.
+        rewards: What outcomes are worth.
+        keep: How many snapshots to keep.
+        clock: Returns the time in milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: TrainingStore,
+        policy: PolicySettings,
+        rewards: RewardSettings,
+        *,
+        keep: int,
+        clock: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._settings = policy
+        self._rewards = rewards
+        self._keep = keep
+        self._clock = clock
+        self._compiled = lru_cache(maxsize=8)(self._compile)
+        self._epoch = store.epoch()
+        snapshot = store.latest_snapshot(policy.learner_version)
+        self._position = self._published = 0
+        body = None
+        if snapshot is not None:
+            body, self._position = snapshot.body, snapshot.position
+            self._published = snapshot.position
+        self._policy = Policy(policy, body, learned=self._position)
+        _log.info("learning", epoch=self._epoch, position=self._position)
+
+    @property
+    def position(self) -> int:
+        """How many rows of the training stream the model has learned."""
+        return self._position
+
+    def step(self) -> bool:
+        """Join what is new, learn what was joined; say whether there was any."""
+        joined = self._join()
+        return self._learn() or joined
+
+    def publish(self) -> None:
+        """Publish what has been learned since the last time, if anything has."""
+        if self._position == self._published:
+            return
+        learner = self._settings.learner_version
+        body = self._policy.save()
+        snapshot = Snapshot(learner, self._epoch, self._position, body)
+        self._store.publish(snapshot, self._keep)
+        self._published = self._position
+        telemetry.MODEL_POSITION.set(self._position)
+
+    def _join(self) -> bool:
+        """Append what is now known to the training stream."""
+        silences = self._rewards.silence_confirms_itself
+        changed, watermark = self._store.changed(_BATCH, silences=silences)
+        if changed:
+            self._resolve(changed, watermark)
+        due = self._store.due(self._clock(), _BATCH)
+        if due:
+            self._resolve(due, None)
+        return bool(changed or due)
+
+    def _resolve(self, decision_ids: list[str], watermark: Watermark | None) -> None:
+        now_ms = self._clock()
+        resolutions: list[Resolution] = []
+        waits: dict[str, int | None] = {}
+        for joinable in self._store.joinable(decision_ids):
+            decision_id = joinable.decision.opportunity.decision_id
+            resolution, waits[decision_id] = self._look(joinable, now_ms)
+            if resolution is not None:
+                resolutions.append(resolution)
+        self._store.append(resolutions, waits, watermark)
+
+    def _look(
+        self, joinable: Joinable, now_ms: int
+    ) -> tuple[Resolution | None, int | None]:
+        """Return the row that a decision adds to the stream, and when to look again."""
+        decision, outcomes, state = joinable
+        reward, due_ms = join(decision, outcomes, self._rewards, now_ms)
+        if reward is None or (state.revision > 0 and reward == state.reward):
+            return None, due_ms
+        decision_id = decision.opportunity.decision_id
+        return Resolution(decision_id, reward, state.revision + 1), due_ms
+
+    def _learn(self) -> bool:
+        """Learn one batch of the training stream."""
+        rows = self._store.stream(self._epoch, self._position, _BATCH)
+        for position, resolution, decision in rows:
+            fold(self._policy, resolution, decision, self._catalogue_of(decision))
+            self._position = position
+        telemetry.LEARNED.inc(len(rows))
+        return bool(rows)
+
+    def _catalogue_of(self, decision: Decision) -> Catalogue:
+        return self._compiled(decision.catalogue)
+
+    def _compile(self, version: str) -> Catalogue:
+        text = self._store.catalogue(version)
+        if text is None:
+            raise RuntimeError(f"the store lost catalogue {version}")
+        return catalogues.read(text)

@@ -1,0 +1,1 @@
+"""Stores: where decisions, outcomes, histories and models are kept."""

@@ -1,0 +1,38 @@
+"""Opens stores by their URLs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.stores.base import ServingStore, TrainingStore
+from server.stores.sqlite import SQLiteServing, SQLiteTraining, migrate
+
+__all__ = ["migrate_store", "open_serving", "open_training"]
+
+_SQLITE = "sqlite:///"
+
+
+def migrate_store(url: str) -> None:
+    """Make the store, or bring it up to date.
+
+    Raises:
+        ValueError: If the URL names no kind of store that there is.
+    """
+    migrate(_sqlite_path(url))
+
+
+def open_serving(url: str) -> ServingStore:
+    """Open an up-to-date store, for the running event loop."""
+    return SQLiteServing(_sqlite_path(url))
+
+
+def open_training(url: str) -> TrainingStore:
+    """Open an up-to-date store, to learn from; there is one learner at a time."""
+    return SQLiteTraining(_sqlite_path(url))
+
+
+def _sqlite_path(url: str) -> Path:
+    path = url.removeprefix(_SQLITE)
+    if path == url or not path:
+        raise ValueError(f"a store is {_SQLITE}PATH, not {url!r}")
+    return Path(path)

@@ -1,0 +1,144 @@
+"""The tables, how they came to be, and the views that others may read.
+
+The tables may change with any version. What reads the file from outside, like the
+simulator, reads the views, whose names say their version and whose columns stay.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils import Database
+from sqlite_utils.db import Table
+from sqlite_utils.migrations import Migrations
+
+__all__ = ["connect", "migrate"]
+
+_PAGE_BYTES = 8_192  # Records of about 1 KB fill it better than the usual 4,096.
+
+_migrations = Migrations("opportune")
+
+
+@_migrations()
+def m001_decide_report_learn(db: Database) -> None:
+    """Keep decisions, outcomes, histories, the training stream and models."""
+    _create(
+        db,
+        "decision",
+        {"position": int, "decision_id": str, "at_ms": int, "record": str},
+        "position",
+    )
+    db.table("decision").create_index(["decision_id"], unique=True)
+    _create(
+        db,
+        "outcome",
+        {"position": int, "decision_id": str, "outcome_id": str, "record": str},
+        "position",
+    )
+    db.table("outcome").create_index(["decision_id", "outcome_id"], unique=True)
+    _create(
+        db,
+        "history",
+        {"root": str, "user_id": str, "version": int, "record": str},
+        ("root", "user_id"),
+    )
+    _create(
+        db,
+        "resolution",
+        {
+            "epoch": int,
+            "position": int,
+            "decision_id": str,
+            "reward": float,
+            "revision": int,
+        },
+        ("epoch", "position"),
+    )
+    _create(
+        db,
+        "joined",
+        {"decision_id": str, "revision": int, "reward": float, "due_ms": int},
+        "decision_id",
+        nullable=("reward", "due_ms"),
+    )
+    db.execute("create index due on joined(due_ms) where due_ms is not null")
+    _create(
+        db,
+        "progress",
+        {"epoch": int, "outcome_position": int, "decision_position": int},
+        "epoch",
+    )
+    db.table("progress").insert(
+        {"epoch": 1, "outcome_position": 0, "decision_position": 0}
+    )
+    _create(
+        db,
+        "snapshot",
+        {"learner": str, "epoch": int, "position": int, "body": bytes},
+        ("learner", "epoch", "position"),
+    )
+    _create(db, "catalogue", {"version": str, "text": str}, "version")
+    _create(db, "policy", {"version": str, "settings": str}, "version")
+
+
+@_migrations()
+def m002_publish_views(db: Database) -> None:
+    """Let others read the log without knowing the tables."""
+    for view, table, columns in (
+        ("decisions_v1", "decision", "position, decision_id, at_ms, record"),
+        ("outcomes_v1", "outcome", "position, decision_id, outcome_id, record"),
+        (
+            "resolutions_v1",
+            "resolution",
+            "epoch, position, decision_id, reward, revision",
+        ),
+        ("snapshots_v1", "snapshot", "learner, epoch, position, body"),
+        ("catalogues_v1", "catalogue", "version, text"),
+        ("policies_v1", "policy", "version, settings"),
+    ):
+        db.create_view(view, f"select {columns} from [{table}]")
+
+
+def migrate(path: Path) -> None:
+    """Make the file, or bring it up to date."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(f"pragma page_size = {_PAGE_BYTES}")
+        connection.execute("pragma journal_mode = wal")
+        _migrations.apply(Database(connection))
+    finally:
+        connection.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open an up-to-date file, for writing, without waiting for locks or disks.
+
+    Raises:
+        RuntimeError: If the file is not there or not up to date.
+    """
+    if not path.exists():
+        raise RuntimeError(f"there is no store at {path}")
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0.0)
+    if _migrations.pending(Database(connection)):
+        connection.close()
+        raise RuntimeError(f"the store at {path} is not up to date: run migrations")
+    connection.execute("pragma synchronous = normal")
+    connection.execute("pragma wal_autocheckpoint = 0")
+    connection.execute("pragma cache_size = -65536")
+    return connection
+
+
+def _create(
+    db: Database,
+    name: str,
+    columns: dict[str, type],
+    pk: str | tuple[str, ...],
+    nullable: tuple[str, ...] = (),
+) -> None:
+    table = db.table(name)
+    if not isinstance(table, Table):
+        raise TypeError(f"{name} is a view")
+    table.create(
+        columns, pk=pk, not_null=[c for c in columns if c not in nullable], strict=True
+    )

@@ -1,0 +1,254 @@
+"""The store as the learner sees it."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from policies.model import Outcome, Resolution
+from policies.records import decode_decision, decode_outcome
+from server.stores.base import Joinable, JoinState, Snapshot, StreamRow, Watermark
+from server.stores.sqlite.schema import connect
+
+__all__ = ["SQLiteTraining"]
+
+_LEARNER_WAIT_S = 10.0
+_LOCK_WAIT_S = 30.0
+_LOCK_RETRY_S = 0.001
+_CHECKPOINT_BYTES = 8 * 2**20
+_RESTART_BYTES = 128 * 2**20
+
+
+class SQLiteTraining:
+    """A SQLite file, for the one process that writes the training stream.
+
+    Raises:
+        RuntimeError: If another process has been doing so for longer than a process
+            that is ending would.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = _lock(Path(f"{path}-learner"))
+        self._connection = connect(path)
+        self._wal = Path(f"{path}-wal")
+
+    def epoch(self) -> int:
+        """See `TrainingStore.epoch`."""
+        return self._progress()[0]
+
+    def changed(
+        self, limit: int, *, silences: bool
+    ) -> tuple[list[str], Watermark]:
+        """See `TrainingStore.changed`.
+
+        Writers of a SQLite file take turns, so that positions are in the order in
+        which rows become visible, and "past the last position" misses none.
+        """
+        _, outcome_position, decision_position = self._progress()
+        rows = self._connection.execute(
+            "select position, decision_id from outcome where position > ?"
+            " order by position limit ?",
+            (outcome_position, limit),
+        ).fetchall()
+        outcome_position = rows[-1][0] if rows else outcome_position
+        ids = [decision_id for _, decision_id in rows]
+        if silences:
+            rows = self._connection.execute(
+                "select position, decision_id, record ->> 'chosen' from decision"
+                " where position > ? order by position limit ?",
+                (decision_position, limit),
+            ).fetchall()
+            decision_position = rows[-1][0] if rows else decision_position
+            ids += [decision_id for _, decision_id, chosen in rows if chosen == 0]
+        return list(dict.fromkeys(ids)), (outcome_position, decision_position)
+
+    def due(self, now_ms: int, limit: int) -> list[str]:
+        """See `TrainingStore.due`."""
+        rows = self._connection.execute(
+            "select decision_id from joined where due_ms <= ?"
+            " order by due_ms, decision_id limit ?",
+            (now_ms, limit),
+        )
+        return [decision_id for (decision_id,) in rows]
+
+    def joinable(self, decision_ids: Sequence[str]) -> list[Joinable]:
+        """See `TrainingStore.joinable`."""
+        wanted = json.dumps(decision_ids)
+        outcomes: dict[str, list[Outcome]] = {d: [] for d in decision_ids}
+        for decision_id, record in self._connection.execute(
+            "select decision_id, record from outcome"
+            " where decision_id in (select value from json_each(?))",
+            (wanted,),
+        ):
+            outcomes[decision_id].append(decode_outcome(record))
+        rows = self._connection.execute(
+            "select d.decision_id, d.record, coalesce(j.revision, 0), j.reward"
+            " from json_each(?) w join decision d on d.decision_id = w.value"
+            " left join joined j on j.decision_id = d.decision_id order by w.key",
+            (wanted,),
+        )
+        return [
+            Joinable(
+                decode_decision(record),
+                outcomes[decision_id],
+                JoinState(revision, reward),
+            )
+            for decision_id, record, revision, reward in rows
+        ]
+
+    def append(
+        self,
+        resolutions: Sequence[Resolution],
+        waits: dict[str, int | None],
+        watermark: Watermark | None,
+    ) -> None:
+        """See `TrainingStore.append`."""
+        with self._transaction() as db:
+            epoch = self.epoch()
+            (last,) = db.execute(
+                "select coalesce(max(position), 0) from resolution where epoch = ?",
+                (epoch,),
+            ).fetchone()
+            db.executemany(
+                "insert into resolution(epoch, position, decision_id, reward, revision)"
+                " values (?, ?, ?, ?, ?)",
+                [
+                    (epoch, position, r.decision_id, r.reward, r.revision)
+                    for position, r in zip(
+                        itertools.count(last + 1), resolutions, strict=False
+                    )
+                ],
+            )
+            db.executemany(
+                "insert into joined(decision_id, revision, due_ms) values (?, 0, ?)"
+                " on conflict do update set due_ms = excluded.due_ms",
+                list(waits.items()),
+            )
+            db.executemany(
+                "update joined set revision = ?, reward = ? where decision_id = ?",
+                [(r.revision, r.reward, r.decision_id) for r in resolutions],
+            )
+            if watermark is not None:
+                db.execute(
+                    "update progress set outcome_position = ?, decision_position = ?"
+                    " where epoch = ?",
+                    (*watermark, epoch),
+                )
+
+    def stream(self, epoch: int, after: int, limit: int) -> list[StreamRow]:
+        """See `TrainingStore.stream`."""
+        rows = self._connection.execute(
+            "select r.position, r.decision_id, r.reward, r.revision, d.record"
+            " from resolution r join decision d on d.decision_id = r.decision_id"
+            " where r.epoch = ? and r.position > ? order by r.position limit ?",
+            (epoch, after, limit),
+        )
+        return [
+            StreamRow(
+                position,
+                Resolution(decision_id, reward, revision),
+                decode_decision(record),
+            )
+            for position, decision_id, reward, revision, record in rows
+        ]
+
+    def latest_snapshot(self, learner: str) -> Snapshot | None:
+        """See `TrainingStore.latest_snapshot`."""
+        row = self._connection.execute(
+            "select learner, epoch, position, body from snapshot"
+            " where learner = ? and epoch = ? order by position desc limit 1",
+            (learner, self.epoch()),
+        ).fetchone()
+        return None if row is None else Snapshot(*row)
+
+    def publish(self, snapshot: Snapshot, keep: int) -> None:
+        """See `TrainingStore.publish`."""
+        with self._transaction() as db:
+            db.execute(
+                "insert into snapshot(learner, epoch, position, body)"
+                " values (?, ?, ?, ?) on conflict do nothing",
+                snapshot,
+            )
+            db.execute(
+                "delete from snapshot where learner = ? and (epoch, position) <"
+                " (select epoch, position from snapshot where learner = ?"
+                " order by epoch desc, position desc limit 1 offset ?)",
+                (snapshot.learner, snapshot.learner, keep - 1),
+            )
+
+    def catalogue(self, version: str) -> str | None:
+        """See `TrainingStore.catalogue`."""
+        row = self._connection.execute(
+            "select text from catalogue where version = ?", (version,)
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def maintain(self) -> None:
+        """Copy the WAL into the file, so that nobody who serves has to.
+
+        A checkpoint that does not get to the end, because others keep writing,
+        leaves the WAL growing; one that is allowed to hold up writers for a moment
+        starts it anew.
+        """
+        try:
+            size = self._wal.stat().st_size
+        except FileNotFoundError:
+            return
+        if size > _CHECKPOINT_BYTES:
+            self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
+        if size > _RESTART_BYTES:
+            self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+
+    def close(self) -> None:
+        """See `TrainingStore.close`."""
+        self._connection.close()
+        os.close(self._lock)
+
+    def _progress(self) -> tuple[int, int, int]:
+        row = self._connection.execute(
+            "select epoch, outcome_position, decision_position from progress"
+            " order by epoch desc limit 1"
+        ).fetchone()
+        return row[0], row[1], row[2]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock, once it can be had, and commit."""
+        give_up = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                self._connection.execute("begin immediate")
+                break
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > give_up:
+                    raise
+                time.sleep(_LOCK_RETRY_S)
+        try:
+            yield self._connection
+            self._connection.execute("commit")
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+
+def _lock(path: Path) -> int:
+    """Take the lock that only one learner holds; it ends with the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    give_up = time.monotonic() + _LEARNER_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                os.close(descriptor)
+                raise RuntimeError(f"another learner holds {path}") from None
+            time.sleep(_LOCK_RETRY_S)

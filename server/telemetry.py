@@ -1,0 +1,73 @@
+"""What the process says about itself: metrics for Prometheus, and its log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from wsgiref.simple_server import WSGIServer
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+__all__ = [
+    "CONFLICTS",
+    "DECISIONS",
+    "LEARNED",
+    "MODEL_POSITION",
+    "OUTCOMES",
+    "SECONDS",
+    "UNKNOWN_FEATURES",
+    "configure_log",
+    "serve_metrics",
+]
+
+DECISIONS = Counter(
+    "opportune_decisions", "Decisions made, by what was chosen or why not.", ["result"]
+)
+OUTCOMES = Counter("opportune_outcomes", "New outcomes, by kind.", ["kind"])
+CONFLICTS = Counter(
+    "opportune_conflicts", "Decisions made again because the history had changed."
+)
+UNKNOWN_FEATURES = Counter(
+    "opportune_unknown_features",
+    "Requests with features that the catalogue does not declare.",
+)
+SECONDS = Histogram(
+    "opportune_request_seconds",
+    "How long requests took.",
+    ["method"],
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
+)
+MODEL_POSITION = Gauge(
+    "opportune_model_position", "How far the model in use has learned."
+)
+LEARNED = Counter("opportune_resolutions_learned", "Resolutions that were learned.")
+
+
+def serve_metrics(port: int) -> WSGIServer | None:
+    """Answer `/metrics` on the loopback address; nothing where the port is 0."""
+    if port == 0:
+        return None
+    server, _ = start_http_server(port, addr="127.0.0.1")
+    return server
+
+
+def configure_log() -> None:
+    """Write the log to standard error: for people at a terminal, else as JSON."""
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,1 @@
+"""What would have been: logs through the same engine."""
