@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import math
 import re
 from collections.abc import Collection
 
@@ -18,7 +19,7 @@ from policies.errors import CatalogueError, FileError
 from policies.features import FeatureSpec, features_of
 from policies.gates import Dates, DismissalCoolDown, Eligibility, FrequencyCap, Gate
 from policies.history import IMPRESSIONS_MAX
-from policies.model import NO_OFFER, Action, Features, FeatureValue
+from policies.model import ACTIONS_MAX, NO_OFFER, Action, Features, FeatureValue
 from policies.rules import Rule
 from policies.toml import Duration, Section, parse
 
@@ -37,7 +38,7 @@ _ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _CAPS_MAX = 10
-_ACTIONS_MAX = 100_000
+_VALID_MAX_MS = 86_400_000
 
 
 class CapSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,12 +118,15 @@ class Offer(msgspec.Struct, frozen=True):
 
     Attributes:
         gates: What it must pass, the cheapest first.
+        first_gates: Those of them that can reject it for a user who has no past
+            with it.
     """
 
     offer_id: str
     start_ms: int | None
     end_ms: int | None
     gates: tuple[Gate, ...]
+    first_gates: tuple[Gate, ...]
 
 
 class Catalogue:
@@ -143,6 +147,7 @@ class Catalogue:
         self,
         text: str,
         spec: CatalogueSpec,
+        *,
         features: dict[str, FeatureSpec],
         placements: Collection[str],
         offers: dict[str, Offer],
@@ -194,127 +199,150 @@ def read(text: str, source: str = "catalogue") -> Catalogue:
         top = parse(text, source)
     except FileError as error:
         raise CatalogueError(source, error.problems) from None
-    feature_tables = top.table("features")
-    placement_tables = top.table("placements")
-    offer_tables = top.table("offers")
-    spec = top.convert(CatalogueSpec) or CatalogueSpec()
-    _check_top(top, spec)
-    features = _features(feature_tables)
-    placements = _placements(placement_tables)
-    offers: dict[str, Offer] = {}
-    actions = [Action(NO_OFFER, "", "", "", (("no_offer", 1.0),))]
-    for offer_id, section in offer_tables.items():
-        _offer(offer_id, section, features, placements, offers, actions)
-    if not placement_tables:
-        top.problem("a catalogue has at least one placement", "placements")
-    if len(actions) > _ACTIONS_MAX:
-        top.problem(f"makes {len(actions)} actions; at most {_ACTIONS_MAX}", "offers")
+    compiler = _Compiler(top)
     if top.problems:
         raise CatalogueError(source, top.problems)
-    return Catalogue(text, spec, features, placements, offers, tuple(actions))
+    return Catalogue(
+        text,
+        compiler.spec,
+        features=compiler.features,
+        placements=compiler.placements,
+        offers=compiler.offers,
+        actions=tuple(compiler.actions),
+    )
 
 
-def _check_top(top: Section, spec: CatalogueSpec) -> None:
-    if not _CURRENCY.fullmatch(spec.currency):
-        top.problem("is three capital letters, such as USD", "currency")
-    if not 0 < spec.valid_for <= 86_400_000:
-        top.problem("is above 0 and at most 1d", "valid_for")
+class _Compiler:
+    """Compiles a file, table by table, and notes what is wrong in its sections."""
 
+    def __init__(self, top: Section) -> None:
+        tables = {
+            name: top.table(name) for name in ("features", "placements", "offers")
+        }
+        self.spec = self._top(top)
+        self.features: dict[str, FeatureSpec] = {}
+        for name, section in tables["features"].items():
+            self._feature(name, section)
+        self.placements = [
+            self._placement(name, section)
+            for name, section in tables["placements"].items()
+        ]
+        if not self.placements:
+            top.problem("a catalogue has at least one placement", "placements")
+        self._rules: dict[str, Rule] = {}
+        self.offers: dict[str, Offer] = {}
+        self.actions = [Action(NO_OFFER, "", "", "", (("no_offer", 1.0),))]
+        for offer_id, section in tables["offers"].items():
+            self._offer(offer_id, section)
+        if len(self.actions) > ACTIONS_MAX:
+            many = f"makes {len(self.actions)} actions; at most {ACTIONS_MAX}"
+            top.problem(many, "offers")
 
-def _features(tables: dict[str, Section]) -> dict[str, FeatureSpec]:
-    features: dict[str, FeatureSpec] = {}
-    for name, section in tables.items():
+    def _top(self, top: Section) -> CatalogueSpec:
+        spec = top.convert(CatalogueSpec) or CatalogueSpec()
+        if not _CURRENCY.fullmatch(spec.currency):
+            top.problem("is three capital letters, such as USD", "currency")
+        if not 0 < spec.valid_for <= _VALID_MAX_MS:
+            top.problem("is above 0 and at most 1d", "valid_for")
+        return spec
+
+    def _feature(self, name: str, section: Section) -> None:
         if not _FEATURE_NAME.fullmatch(name):
             section.problem(f"a feature's name is {_FEATURE_NAME.pattern}")
-        if (spec := section.convert(FeatureSpec)) is not None:
-            features[name] = spec
-    return features
+        spec = section.convert(FeatureSpec)
+        if spec is not None:
+            self.features[name] = spec
 
+    def _placement(self, name: str, section: Section) -> str:
+        _check_id(section, "a placement", name)
+        section.convert(PlacementSpec)
+        return name
 
-def _placements(tables: dict[str, Section]) -> dict[str, PlacementSpec]:
-    placements: dict[str, PlacementSpec] = {}
-    for name, section in tables.items():
-        _check_id(section, "placement", name)
-        placements[name] = section.convert(PlacementSpec) or PlacementSpec()
-    return placements
-
-
-def _offer(
-    offer_id: str,
-    section: Section,
-    features: dict[str, FeatureSpec],
-    placements: dict[str, PlacementSpec],
-    offers: dict[str, Offer],
-    actions: list[Action],
-) -> None:
-    """Compile one offer into `offers` and its actions into `actions`."""
-    _check_id(section, "offer", offer_id)
-    creative_tables = section.table("creatives")
-    spec = section.convert(OfferSpec)
-    creatives = {
-        name: creative.convert(CreativeSpec) or CreativeSpec()
-        for name, creative in creative_tables.items()
-    } or {"default": CreativeSpec()}
-    for name, creative in creative_tables.items():
-        _check_id(creative, "creative", name)
-    if spec is None:
-        return
-    if not spec.placements:
-        section.problem("names at least one placement", "placements")
-    for placement in spec.placements:
-        if placement not in placements:
-            section.problem(f"there is no [placements.{placement}]", "placements")
-    if len(set(spec.placements)) < len(spec.placements):
-        section.problem("names a placement twice", "placements")
-    offers[offer_id] = _compile(offer_id, section, spec, features)
-    known = _known(section, spec.features, features)
-    for creative_id, creative in creatives.items():
-        wording = _known(
-            creative_tables.get(creative_id, section), creative.features, features
+    def _offer(self, offer_id: str, section: Section) -> None:
+        """Compile an offer and its actions."""
+        _check_id(section, "an offer", offer_id)
+        tables = section.table("creatives")
+        creatives: dict[str, Features] = {}
+        for name, table in tables.items():
+            _check_id(table, "a creative", name)
+            creative = table.convert(CreativeSpec) or CreativeSpec()
+            creatives[name] = self._known(table, creative.features)
+        spec = section.convert(OfferSpec)
+        if spec is None:
+            return
+        self._where(section, spec)
+        start_ms = _instant(section, "start", spec.start)
+        end_ms = _instant(section, "end", spec.end)
+        gates: list[Gate] = []
+        if start_ms is not None or end_ms is not None:
+            gates.append(Dates(start_ms=start_ms, end_ms=end_ms))
+        if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+            section.problem("is not after start", "end")
+        gates += [*_suppression(section, spec), *self._eligibility(section, spec)]
+        self.offers[offer_id] = Offer(
+            offer_id,
+            start_ms,
+            end_ms,
+            gates=tuple(gates),
+            first_gates=tuple(gate for gate in gates if not gate.of_history),
         )
-        described = (("offer=" + offer_id, 1.0), ("creative=" + creative_id, 1.0))
+        features = self._known(section, spec.features)
+        for creative_id, wording in (creatives or {"default": ()}).items():
+            for placement_id in spec.placements:
+                names = (offer_id, creative_id, placement_id)
+                self.actions.append(
+                    _action(len(self.actions), names, (*features, *wording))
+                )
+
+    def _where(self, section: Section, spec: OfferSpec) -> None:
+        if not spec.placements:
+            section.problem("names at least one placement", "placements")
+        if len(set(spec.placements)) < len(spec.placements):
+            section.problem("names a placement twice", "placements")
         for placement in spec.placements:
-            where = ("placement=" + placement, 1.0)
-            action = Action(
-                len(actions),
-                offer_id,
-                creative_id,
-                placement,
-                (*described, where, *known, *wording),
-            )
-            actions.append(action)
+            if placement not in self.placements:
+                section.problem(f"there is no [placements.{placement}]", "placements")
+
+    def _eligibility(self, section: Section, spec: OfferSpec) -> list[Gate]:
+        if spec.eligible is None:
+            return []
+        try:
+            # Offers often share a rule, which is then evaluated once for all.
+            rule = self._rules.get(spec.eligible)
+            if rule is None:
+                rule = Rule(spec.eligible, self.features.keys())
+                self._rules[spec.eligible] = rule
+            return [Eligibility(rule)]
+        except ValueError as error:
+            section.problem(str(error), "eligible")
+            return []
+
+    def _known(self, section: Section, values: dict[str, FeatureValue]) -> Features:
+        """Read the features of an offer or a creative, all of which are declared."""
+        for name, value in values.items():
+            spec = self.features.get(name)
+            if spec is None:
+                section.problem(f"[features] does not declare {name}", "features", name)
+            elif spec.read(name, value) is None:
+                section.problem(
+                    f"must be a {spec.type}, not {value!r}", "features", name
+                )
+            elif isinstance(value, float) and not math.isfinite(value):
+                section.problem("must be finite", "features", name)
+        return features_of(values, self.features)
 
 
-def _known(
-    section: Section,
-    values: dict[str, FeatureValue],
-    features: dict[str, FeatureSpec],
-) -> Features:
-    for name in sorted(values.keys() - features.keys()):
-        section.problem(f"[features] does not declare {name}", "features", name)
-    for name in sorted(values.keys() & features.keys()):
-        if features[name].read(name, values[name]) is None:
-            section.problem(
-                f"must be a {features[name].type}, not {values[name]!r}",
-                "features",
-                name,
-            )
-    return features_of(values, features)
+def _action(index: int, names: tuple[str, str, str], features: Features) -> Action:
+    described = zip(("offer", "creative", "placement"), names, strict=True)
+    identity = tuple((f"{kind}={name}", 1.0) for kind, name in described)
+    return Action(index, *names, (*identity, *features))
 
 
-def _compile(
-    offer_id: str, section: Section, spec: OfferSpec, features: dict[str, FeatureSpec]
-) -> Offer:
-    start_ms = _instant(section, "start", spec.start)
-    end_ms = _instant(section, "end", spec.end)
-    gates: list[Gate] = []
-    if start_ms is not None or end_ms is not None:
-        gates.append(Dates(start_ms=start_ms, end_ms=end_ms))
-    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
-        section.problem("is not after start", "end")
+def _suppression(section: Section, spec: OfferSpec) -> list[Gate]:
+    """Compile what an offer's past with a user rules out."""
+    gates: list[Gate] = [DismissalCoolDown(int(spec.dismissal_cool_down))]
     if spec.dismissal_cool_down <= 0:
         section.problem("is above 0", "dismissal_cool_down")
-    gates.append(DismissalCoolDown(int(spec.dismissal_cool_down)))
     if len(spec.caps) > _CAPS_MAX:
         section.problem(f"has {len(spec.caps)} caps; at most {_CAPS_MAX}", "caps")
     for number, cap in enumerate(spec.caps, start=1):
@@ -325,12 +353,7 @@ def _compile(
             section.problem(f"cap {number}: window is above 0", "caps")
         window_ms = None if cap.window is None else int(cap.window)
         gates.append(FrequencyCap(limit=cap.limit, window_ms=window_ms))
-    if spec.eligible is not None:
-        try:
-            gates.append(Eligibility(Rule(spec.eligible, features.keys())))
-        except ValueError as error:
-            section.problem(str(error), "eligible")
-    return Offer(offer_id, start_ms, end_ms, tuple(gates))
+    return gates
 
 
 def _instant(section: Section, key: str, value: dt.datetime | None) -> int | None:
@@ -344,4 +367,4 @@ def _instant(section: Section, key: str, value: dt.datetime | None) -> int | Non
 
 def _check_id(section: Section, kind: str, name: str) -> None:
     if not _ID.fullmatch(name):
-        section.problem(f"the id of a {kind} is {_ID.pattern}, not {name!r}")
+        section.problem(f"the id of {kind} is {_ID.pattern}, not {name!r}")

@@ -13,12 +13,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from policies.model import PROBABILITY_UNITS, FloatArray
+from policies.model import ACTIONS_MAX, PROBABILITY_UNITS, FloatArray
 
 __all__ = ["draw", "to_units"]
-
-ACTIONS_MAX = 10_000
-"""Of more than this, the largest could be too small to take up the rounding."""
 
 
 def to_units(distribution: FloatArray) -> tuple[int, ...]:
@@ -30,7 +27,7 @@ def to_units(distribution: FloatArray) -> tuple[int, ...]:
 
     Args:
         distribution: Probabilities that sum to 1 within 1e-6, shape (n_actions,),
-            for 1 to 10,000 actions.
+            for 1 to `ACTIONS_MAX` actions.
 
     Raises:
         ValueError: If it is not a distribution, or over too many actions.
@@ -49,7 +46,9 @@ def to_units(distribution: FloatArray) -> tuple[int, ...]:
     # Said this way round, a NaN is refused too.
     if not (distribution.min() >= 0.0 and abs(distribution.sum() - 1.0) <= 1e-6):
         raise ValueError(f"probabilities must sum to 1, each 0 or more: {distribution}")
-    units = np.rint(distribution * PROBABILITY_UNITS).astype(np.int64)
+    # Rounded down, so that the largest only ever loses what makes others possible:
+    # n billionths at the most, of at least 1 / n.
+    units = (distribution * PROBABILITY_UNITS).astype(np.int64)
     np.maximum(units, distribution > 0.0, out=units)
     units[units.argmax()] += PROBABILITY_UNITS - units.sum()
     return tuple(units.tolist())

@@ -111,7 +111,8 @@ def silence(decision: Decision, rejections: Sequence[Rejection]) -> Silence:
 
 def _rule(offer: Offer, situation: Situation) -> Rejection | None:
     """Ask the gates in order; once one has rejected, ask the rest only for times."""
-    gates = iter(offer.gates)
+    touched = situation.touched(offer.offer_id)
+    gates = iter(offer.gates if touched else offer.first_gates)
     for gate in gates:
         ruling = gate.reject(offer.offer_id, situation)
         if ruling is not None:

@@ -31,14 +31,21 @@ __all__ = [
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: where, and what would be right."""
+    """One thing that is wrong: where, and what would be right.
+
+    Attributes:
+        line: The line of the file, from 1; none where there is no file, or no line
+            of it says so.
+    """
 
     field: str
     description: str
+    line: int | None = None
 
     def __str__(self) -> str:
         """Return the problem as one line."""
-        return f"{self.field}: {self.description}"
+        where = "" if self.line is None else f"line {self.line}: "
+        return f"{where}{self.field}: {self.description}"
 
 
 class OpportuneError(Exception):
@@ -67,8 +74,8 @@ class FileError(OpportuneError):
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source = source
-        self.problems = problems
-        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        self.problems = sorted(problems, key=lambda problem: problem.line or 0)
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
 
 
 class CatalogueError(FileError):

@@ -1,7 +1,6 @@
 """Turns scores into a distribution: what is tried though it may not be the best.
 
-Each exploration is a value of settings, with a method that is pure mathematics.
-`docs/` shows what each of them costs.
+Each is settings, with a method that is pure mathematics.
 """
 
 from __future__ import annotations
@@ -129,8 +128,11 @@ class SquareCB(
         is as in Vowpal Wabbit.
     """
 
-    gamma_scale: float = 10.0
-    """γ at the first reward learned, in 1 / units of reward: above 0, to 1e9."""
+    gamma_scale: float = 100.0
+    """γ at the first reward learned, in 1 / units of reward: above 0, to 1e9.
+
+    The larger, the less is tried. The default suits rewards of about 0 or 1.
+    """
 
     gamma_exponent: float = 0.5
     """The power of the rewards learned with which γ grows: 0 to 1."""
@@ -160,7 +162,8 @@ class SquareCB(
         gamma = self.gamma_scale * float(learned) ** self.gamma_exponent
         best = scores.argmax()
         with np.errstate(over="ignore"):
-            gaps = scores[best] - scores
+            # A gap that overflows stays finite, for 0 · ∞ is not a number.
+            gaps = np.minimum(scores[best] - scores, np.finfo(np.float64).max)
             probabilities: FloatArray = 1.0 / (scores.size + gamma * gaps)
         probabilities[best] = 0.0
         probabilities[best] = 1.0 - probabilities.sum()

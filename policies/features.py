@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np

@@ -28,7 +28,16 @@ REMEMBERED_MS = 3660 * 86_400_000
 """The longest window of a cap."""
 
 CONFIRMING: frozenset[OutcomeKind] = frozenset(
-    ["shown", "viewed", "clicked", "accepted", "dismissed", "snoozed", "opted_out", "ignored"]
+    [
+        "shown",
+        "viewed",
+        "clicked",
+        "accepted",
+        "dismissed",
+        "snoozed",
+        "opted_out",
+        "ignored",
+    ]
 )
 """The outcomes that only an offer on the screen can have: they count as shown."""
 
@@ -36,7 +45,7 @@ CONFIRMING: frozenset[OutcomeKind] = frozenset(
 def reserve(
     history: History, offer_id: str, placement_id: str, decision: Decision
 ) -> History:
-    """Hold the chosen offer as if it had been shown, until it is or its time is over."""
+    """Hold the chosen offer as if it were shown, until it is or its time is over."""
     opportunity = decision.opportunity
     kept = tuple(r for r in history.reservations if r.until_ms > opportunity.at_ms)
     new = Reservation(

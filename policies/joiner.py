@@ -30,7 +30,10 @@ class Join(NamedTuple):
 
 
 def join(
-    decision: Decision, outcomes: Iterable[Outcome], rewards: RewardSettings, now_ms: int
+    decision: Decision,
+    outcomes: Iterable[Outcome],
+    rewards: RewardSettings,
+    now_ms: int,
 ) -> Join:
     """Say what a decision earned, given all that was reported about it.
 

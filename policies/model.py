@@ -6,6 +6,7 @@ writes them as JSON under the names they have here.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -13,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ACTIONS_MAX",
+    "NO_CONTEXT",
+    "NO_HISTORY",
+    "NO_MOMENT",
     "NO_OFFER",
     "PROBABILITY_UNITS",
     "Action",
@@ -46,6 +51,9 @@ Features = tuple[tuple[str, float], ...]
 NO_OFFER = 0
 """The catalogue index of the action that shows nothing."""
 
+ACTIONS_MAX = 30_000
+"""How many actions one distribution may be over, so that billionths suffice."""
+
 PROBABILITY_UNITS = 1_000_000_000
 """Probabilities are drawn and logged in billionths, so that they are exact."""
 
@@ -66,7 +74,9 @@ OutcomeKind = Literal[
 ]
 
 
-class _Noun(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class _Noun(
+    msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """A value that is written to the log without what is left at its default."""
 
 
@@ -85,14 +95,22 @@ class Moment(_Noun, frozen=True):
     features: dict[str, FeatureValue] = {}
 
 
+NO_MOMENT = Moment()
+"""Nothing happened. Defaults are left out of the log by identity, hence the name."""
+
+
 class Context(_Noun, frozen=True):
     """What is known about user and moment when the product asks."""
 
     role: str = ""
     segment: str = ""
     usage: dict[str, Usage] = {}
-    moment: Moment = Moment()
+    moment: Moment = NO_MOMENT
     features: dict[str, FeatureValue] = {}
+
+
+NO_CONTEXT = Context()
+"""Nothing is known."""
 
 
 class Opportunity(_Noun, frozen=True):
@@ -107,10 +125,10 @@ class Opportunity(_Noun, frozen=True):
     session_id: str = ""
     offers: tuple[str, ...] = ()
     """The only offers to consider; all where it is empty."""
-    context: Context = Context()
+    context: Context = NO_CONTEXT
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """One (offer, creative, placement) that could be shown, or no offer.
 
     Attributes:
@@ -124,7 +142,7 @@ class Action(msgspec.Struct, frozen=True):
     placement_id: str
     features: Features
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name under which learners remember it, whatever its index."""
         if self.index == NO_OFFER:
@@ -177,6 +195,10 @@ class History(_Noun, frozen=True):
     dismissals: dict[str, Dismissal] = {}
 
 
+NO_HISTORY = History()
+"""The past of a user never seen."""
+
+
 class Decision(_Noun, frozen=True):
     """The logged choice, with all that is needed to make it again.
 
@@ -201,7 +223,7 @@ class Decision(_Noun, frozen=True):
     probabilities: tuple[int, ...]
     chosen: int
     valid_until_ms: int
-    history: History = History()
+    history: History = NO_HISTORY
 
     @property
     def propensity(self) -> float:

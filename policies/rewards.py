@@ -48,7 +48,9 @@ class RewardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not math.isfinite(reward):
                 raise ValueError(f"outcomes.{kind} must be finite, not {reward}")
         if not 0.0 <= self.attention_cost < math.inf:
-            raise ValueError(f"attention_cost must be 0 or more, not {self.attention_cost}")
+            raise ValueError(
+                f"attention_cost must be 0 or more, not {self.attention_cost}"
+            )
         if self.wait <= 0:
             raise ValueError("wait must be above 0")
 

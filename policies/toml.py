@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,9 @@ from policies.errors import FileError, Problem
 __all__ = ["Duration", "Section", "parse"]
 
 _T = TypeVar("_T")
+
+_ANY = "..."
+"""What msgspec has in the place of the name of a table's entry."""
 
 _UNITS_MS = {
     "ms": 1,
@@ -48,7 +52,9 @@ class Duration(int):
             ValueError: If it is not written like one, or too long.
         """
         if not isinstance(text, str) or not _DURATION.fullmatch(text):
-            raise ValueError(f"a duration is written like 7d, 90m or 1d12h, not {text!r}")
+            raise ValueError(
+                f"a duration is written like 7d, 90m or 1d12h, not {text!r}"
+            )
         span = sum(int(n) * _UNITS_MS[unit] for n, unit in _PART.findall(text))
         if span > _LONGEST_MS:
             raise ValueError(f"a duration is at most 3660d, not {text}")
@@ -99,34 +105,100 @@ class Section:
         return found
 
     def convert(self, kind: type[_T]) -> _T | None:
-        """Turn the table into a struct; none, and a problem, where it is not one."""
+        """Turn the table into a struct, and note every problem on the way.
+
+        What is wrong is left out, so that the rest can be looked at further; none
+        where that leaves too little.
+        """
+        left_out: list[list[str]] = []
+        while True:
+            try:
+                return msgspec.convert(self.data, kind, dec_hook=_hook)
+            except msgspec.ValidationError as error:
+                what, keys = _understand(error)
+                while _ANY in keys:
+                    at = keys.index(_ANY)
+                    keys[at] = self._culprit(keys[:at], kind)
+                if keys not in left_out:
+                    self.problem(what, *keys)
+                while not _leave_out(self.data, keys):
+                    keys = keys[:-1]
+                    if not keys:
+                        return None
+                left_out.append(keys)
+
+    def _culprit(self, keys: list[str], kind: type[Any]) -> str:
+        """Return which entry of a table msgspec means, which does not name it."""
+        table: dict[str, Any] = _walk(self.data, keys)
+        entries = dict(table)
         try:
-            return msgspec.convert(self.data, kind, dec_hook=_hook)
-        except msgspec.ValidationError as error:
-            what, _, where = str(error).partition(" - at `$")
-            keys = [key for key in re.split(r"[.\[\]`]+", where) if key and key != "..."]
-            unknown = re.search(r"unknown field `(.*)`", what)
-            if unknown:
-                keys.append(unknown.group(1))
-            self.problem(what, *keys)
-            return None
+            for name, value in entries.items():
+                table.clear()
+                table[name] = value
+                try:
+                    msgspec.convert(self.data, kind, dec_hook=_hook)
+                except msgspec.ValidationError as error:
+                    if _understand(error)[1][: len(keys) + 1] == [*keys, _ANY]:
+                        return name
+        finally:
+            table.clear()
+            table.update(entries)
+        raise AssertionError("msgspec found nothing wrong the second time")
 
     def problem(self, description: str, *keys: str) -> None:
         """Note that the value under `keys` of this table is wrong."""
         path = (*self._path, *keys)
         line = _line_of(self._text, path)
-        field = ".".join(path) or "file"
-        self.problems.append(Problem(f"line {line}: {field}" if line else field, description))
+        self.problems.append(Problem(".".join(path) or "file", description, line))
 
 
-def _hook(kind: type[Any], value: object) -> Any:  # noqa: ANN401 - msgspec's signature
+def _understand(error: msgspec.ValidationError) -> tuple[str, list[str]]:
+    """Return what msgspec says is wrong, and the keys that lead to it."""
+    what, _, where = str(error).partition(" - at `")
+    path = where.removeprefix("key` in `").rstrip("`").lstrip("$")
+    keys = [key for key in re.split(r"\.(?!\.)(?<!\.\.)|[\[\]]+", path) if key]
+    if path != where.rstrip("`").lstrip("$"):
+        keys += re.findall("'(.*)'", what)
+    if unknown := re.search(r"unknown field `(.*)`", what):
+        keys.append(unknown.group(1))
+        what = "is not known"
+    elif missing := re.search(r"missing required field `(.*)`", what):
+        keys.append(missing.group(1))
+        what = "is required"
+    return what, keys
+
+
+def _walk(data: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        data = data[int(key)] if isinstance(data, list) else data[key]
+    return data
+
+
+def _leave_out(data: Any, keys: Sequence[str]) -> bool:
+    """Take the value under the keys away; say whether it was there."""
+    if not keys:
+        return False
+    try:
+        parent = _walk(data, keys[:-1])
+        if isinstance(parent, list):
+            del parent[int(keys[-1])]
+        else:
+            del parent[keys[-1]]
+    except (LookupError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _hook(kind: type[Any], value: object) -> Any:
     if kind is Duration:
         return Duration.parse(value)
     raise NotImplementedError(kind)
 
 
 _HEADER = re.compile(r"\s*\[+\s*(.*?)\s*\]+\s*(?:#.*)?$")
-_KEY = re.compile(r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_\"'-]+)*)\s*=")
+_KEY = re.compile(
+    r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_\"'-]+)*)\s*="
+)
 
 
 def _line_of(text: str, path: tuple[str, ...]) -> int | None:

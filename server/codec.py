@@ -19,6 +19,7 @@ from policies.engine import silence
 from policies.errors import InvalidRequestError, Problem
 from policies.identity import decision_id, root_key
 from policies.model import (
+    NO_MOMENT,
     NO_OFFER,
     PROBABILITY_UNITS,
     Context,
@@ -54,7 +55,7 @@ _VIEW_MAX_MS = 86_400_000
 _MONEY_MAX = 10**15
 _FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
-_REASONS: dict[str, decision_pb2.Reason] = {
+_REASONS: dict[str, decision_pb2.Reason.ValueType] = {
     name.removeprefix("REASON_"): value for name, value in decision_pb2.Reason.items()
 }
 _KINDS: dict[int, OutcomeKind] = {
@@ -91,7 +92,9 @@ class _Check:
         if len(self.problems) > _PROBLEMS_MAX:
             rest = len(self.problems) - _PROBLEMS_MAX
             kept = self.problems[:_PROBLEMS_MAX]
-            raise InvalidRequestError([*kept, Problem("…", f"{rest} more wrong values")])
+            raise InvalidRequestError(
+                [*kept, Problem("…", f"{rest} more wrong values")]
+            )
         if self.problems:
             raise InvalidRequestError(self.problems)
 
@@ -107,12 +110,9 @@ class _Check:
             self.wrong(field, "holds characters that cannot be printed")
         return value
 
-    def number(self, field: str, value: float) -> float:
-        if not math.isfinite(value):
-            self.wrong(field, f"must be finite, not {value}")
-        return value
-
-    def count(self, field: str, values: Sequence[Any] | Mapping[str, Any], most: int) -> bool:
+    def count(
+        self, field: str, values: Sequence[Any] | Mapping[str, Any], most: int
+    ) -> bool:
         """Say whether there are at most so many; what is too much is not looked at."""
         if len(values) > most:
             self.wrong(field, f"has {len(values)} entries; at most {most}")
@@ -154,7 +154,9 @@ def opportunity_from_proto(
     )
     if not request.placement_ids:
         check.wrong("placement_ids", "is required: the placements that can render now")
-    offers = _names(check, "offer_ids", request.offer_ids, _OFFERS_MAX, catalogue.offers)
+    offers = _names(
+        check, "offer_ids", request.offer_ids, _OFFERS_MAX, catalogue.offers
+    )
     if request.view not in decision_pb2.DecisionView.values():
         check.wrong("view", f"{request.view} is no view")
     context = _context(check, request.context)
@@ -188,37 +190,37 @@ def _names(
 
 
 def _context(check: _Check, context: context_pb2.Context) -> Context:
-    moment = context.moment
-    kind = check.text("context.moment.kind", moment.kind)
-    if kind and not _FEATURE_NAME.fullmatch(kind):
-        check.wrong("context.moment.kind", f"is {_FEATURE_NAME.pattern}")
     return Context(
         role=check.text("context.role", context.role, _TEXT_MAX),
         segment=check.text("context.segment", context.segment, _TEXT_MAX),
         usage=_usage(check, context.usage),
-        moment=Moment(
-            kind=kind,
-            features=_features(check, "context.moment.features", moment.features),
-        ),
+        moment=_moment(check, context.moment),
         features=_features(check, "context.features", context.features),
     )
+
+
+def _moment(check: _Check, moment: context_pb2.Moment) -> Moment:
+    kind = check.text("context.moment.kind", moment.kind)
+    if kind and not _FEATURE_NAME.fullmatch(kind):
+        check.wrong("context.moment.kind", f"is {_FEATURE_NAME.pattern}")
+    features = _features(check, "context.moment.features", moment.features)
+    return Moment(kind, features) if kind or features else NO_MOMENT
 
 
 def _usage(check: _Check, usages: Mapping[str, context_pb2.Usage]) -> dict[str, Usage]:
     if not check.count("context.usage", usages, _FEATURES_MAX):
         return {}
     read: dict[str, Usage] = {}
-    for name in sorted(usages):
-        usage = usages[name]
-        field = _key(check, "context.usage", name)
-        value = check.number(f"{field}.value", usage.value)
-        if value < 0:
-            check.wrong(f"{field}.value", f"must be 0 or more, not {value}")
-        limit = None
-        if usage.HasField("limit"):
-            limit = check.number(f"{field}.limit", usage.limit)
-            if limit <= 0:
-                check.wrong(f"{field}.limit", f"must be above 0, not {limit}; or unset")
+    for name, usage in usages.items():
+        _key(check, "context.usage", name)
+        value = usage.value
+        limit = usage.limit if usage.HasField("limit") else None
+        if not 0.0 <= value < math.inf:
+            field = f"{_entry('context.usage', name)}.value"
+            check.wrong(field, f"must be finite and 0 or more, not {value}")
+        if limit is not None and not 0.0 < limit < math.inf:
+            field = f"{_entry('context.usage', name)}.limit"
+            check.wrong(field, f"must be finite and above 0, not {limit}; or unset")
         read[name] = Usage(value, limit)
     return read
 
@@ -229,27 +231,34 @@ def _features(
     if not check.count(field, features, _FEATURES_MAX):
         return {}
     read: dict[str, FeatureValue] = {}
-    for name in sorted(features):
-        value = features[name]
-        here = _key(check, field, name)
-        match value.WhichOneof("kind"):
-            case "number":
-                read[name] = check.number(f"{here}.number", value.number)
-            case "category":
-                read[name] = check.text(f"{here}.category", value.category, _TEXT_MAX)
-            case "flag":
-                read[name] = value.flag
-            case _:
-                check.wrong(here, "has no value: a number, a category or a flag")
+    for name, value in features.items():
+        _key(check, field, name)
+        kind = value.WhichOneof("kind")
+        if kind == "number":
+            read[name] = number = value.number
+            if not math.isfinite(number):
+                here = f"{_entry(field, name)}.number"
+                check.wrong(here, f"must be finite, not {number}")
+        elif kind == "category":
+            read[name] = category = value.category
+            if len(category) > _TEXT_MAX or not category.isprintable():
+                check.text(f"{_entry(field, name)}.category", category, _TEXT_MAX)
+        elif kind == "flag":
+            read[name] = value.flag
+        else:
+            wrong = "has no value: a number, a category or a flag"
+            check.wrong(_entry(field, name), wrong)
     return read
 
 
-def _key(check: _Check, field: str, name: str) -> str:
-    """Return how to call a map's entry, after looking at its key."""
-    here = f"{field}[{_shortened(name)!r}]"
+def _key(check: _Check, field: str, name: str) -> None:
     if not _FEATURE_NAME.fullmatch(name):
-        check.wrong(here, f"a name is {_FEATURE_NAME.pattern}")
-    return here
+        check.wrong(_entry(field, name), f"a name is {_FEATURE_NAME.pattern}")
+
+
+def _entry(field: str, name: str) -> str:
+    """Return how to call an entry of a map."""
+    return f"{field}[{_shortened(name)!r}]"
 
 
 def _shortened(name: str) -> str:
@@ -260,7 +269,7 @@ def decision_to_proto(
     decision: Decision,
     rejections: Sequence[Rejection],
     catalogue: Catalogue,
-    view: decision_pb2.DecisionView,
+    view: decision_pb2.DecisionView.ValueType,
 ) -> decision_pb2.Decision:
     """Write a decision.
 
@@ -351,7 +360,14 @@ def outcomes_from_proto(
         check.wrong("outcomes", "is required: at least one outcome")
     if check.count("outcomes", request.outcomes, _OUTCOMES_MAX):
         outcomes = [
-            _outcome(check, f"outcomes[{at}]", message, decision, at_ms, currency)
+            _outcome(
+                check,
+                f"outcomes[{at}]",
+                message,
+                decision=decision,
+                at_ms=at_ms,
+                currency=currency,
+            )
             for at, message in enumerate(request.outcomes)
         ]
     check.done()
@@ -362,6 +378,7 @@ def _outcome(
     check: _Check,
     field: str,
     message: outcome_pb2.Outcome,
+    *,
     decision: Decision,
     at_ms: int,
     currency: str,
@@ -456,7 +473,9 @@ def _money(
         given = _shortened(money.currency_code)
         check.wrong(f"{here}.currency_code", f"must be {currency}, not {given!r}")
     if not 0 <= money.minor_units <= _MONEY_MAX:
-        check.wrong(f"{here}.minor_units", f"must be 0 to 10^15, not {money.minor_units}")
+        check.wrong(
+            f"{here}.minor_units", f"must be 0 to 10^15, not {money.minor_units}"
+        )
     return Money(money.currency_code, money.minor_units)
 
 

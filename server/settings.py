@@ -51,7 +51,9 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not 1 <= self.workers <= 64:
             raise ValueError(f"workers must be 1 to 64, not {self.workers}")
         if self.in_flight_max < 1:
-            raise ValueError(f"in_flight_max must be 1 or more, not {self.in_flight_max}")
+            raise ValueError(
+                f"in_flight_max must be 1 or more, not {self.in_flight_max}"
+            )
 
     @property
     def host_port(self) -> tuple[str, int]:

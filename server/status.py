@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import singledispatch
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import grpc
 import grpc.aio
@@ -120,10 +120,11 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+            [grpc.HandlerCallDetails],
+            Awaitable[grpc.RpcMethodHandler[Any, Any] | None],
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the method that is called, once for all its calls."""
         method = handler_call_details.method
         wrapped = self._handlers.get(method)
@@ -132,7 +133,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             if handler is None or handler.unary_unary is None:
                 return handler
             wrapped = self._handlers[method] = grpc.unary_unary_rpc_method_handler(
-                self._guard(handler.unary_unary),
+                self._guard(cast(_Behavior, handler.unary_unary)),
                 request_deserializer=_tolerant(handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
@@ -142,24 +143,26 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         async def guarded(
             request: Any, context: grpc.aio.ServicerContext[Any, Any]
         ) -> Any:
+            error: Exception
             if self._in_flight >= self._in_flight_max:
                 await _abort(context, OverloadedError(retry_after_s=0.1))
             self._in_flight += 1
             try:
-                if isinstance(request, InvalidRequestError):
-                    raise request
-                return await behavior(request, context)
-            except Exception as error:  # noqa: BLE001 - each becomes a status
-                await _abort(context, error)
+                if not isinstance(request, InvalidRequestError):
+                    return await behavior(request, context)
+                error = request
+            except Exception as raised:  # noqa: BLE001 - each becomes a status
+                error = raised
             finally:
                 self._in_flight -= 1
+            return await _abort(context, error)
 
         return guarded
 
 
 async def _abort(
     context: grpc.aio.ServicerContext[Any, Any], error: Exception
-) -> None:
+) -> NoReturn:
     status = status_of(error)
     if status.code == code_pb2.INTERNAL:
         _log.error("a bug", exc_info=error)

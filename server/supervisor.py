@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import structlog
+import typer
 
 from server.settings import Settings
 from server.worker import READY
@@ -47,7 +48,7 @@ async def supervise(settings_path: Path, settings: Settings) -> None:
         children = [_Child(command) for command in [*commands, ["learn", *common]]]
         try:
             await asyncio.gather(*(child.start() for child in children))
-            print(f"serving on {address}", flush=True)
+            typer.echo(f"serving on {address}")
             keeping = [loop.create_task(child.keep()) for child in children]
             await stop.wait()
             for task in keeping:

@@ -69,12 +69,12 @@ async def serve(settings: Settings, catalogue_text: str, *, index: int) -> None:
         store, catalogue, Policy(policy), tenant=settings.server.tenant
     )
     await follow_models(service, store, settings, once=True)
-    server, checks = make_server(service, settings)
+    server, checks = await make_server(service, settings)
     if server.add_insecure_port(settings.server.address) == 0:
         raise RuntimeError(f"cannot listen on {settings.server.address}")
     await server.start()
     following = loop.create_task(follow_models(service, store, settings))
-    print(READY, flush=True)
+    _say(READY)
     await stop.wait()
     await checks.enter_graceful_shutdown()
     await server.stop(settings.server.drain / 1_000)
@@ -82,7 +82,7 @@ async def serve(settings: Settings, catalogue_text: str, *, index: int) -> None:
     await store.close()
 
 
-def make_server(
+async def make_server(
     service: DecisionService, settings: Settings
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Make a server of the service, with health checks and reflection."""
@@ -94,8 +94,7 @@ def make_server(
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in ("", _SERVICE):
-        # The servicer has no other way to say so before it runs.
-        checks._server_status[name] = health_pb2.HealthCheckResponse.SERVING  # noqa: SLF001
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server, checks
@@ -153,7 +152,7 @@ def learn(settings: Settings) -> None:
         keep=settings.learning.snapshots,
         clock=system_clock,
     )
-    print(READY, flush=True)
+    _say(READY)
     published = maintained = time.monotonic()
     while not stop.is_set():
         busy = learning.step()
@@ -168,6 +167,12 @@ def learn(settings: Settings) -> None:
             stop.wait(settings.learning.poll / 1_000)
     learning.publish()
     store.close()
+
+
+def _say(line: str) -> None:
+    """Tell the process that started this one."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _on_orphaned(stop: Callable[[], object]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from policies.model import History, Opportunity
-from policies.rules import Variables
+from policies.rules import Rule, Variables
 
 __all__ = ["Gate", "Ruling", "Situation"]
 
@@ -33,15 +33,27 @@ class Situation:
         self.history = history
         self.at_ms = opportunity.at_ms
         self.variables = Variables(opportunity)
-        self._shown: dict[str, list[tuple[int, bool]]] | None = None
+        self._held: dict[Rule, bool] = {}
+        self._shown: dict[str, list[tuple[int, bool]]] = {}
+        if history.impressions or history.reservations:
+            self._shown = self._arrange()
+
+    def touched(self, offer_id: str) -> bool:
+        """Say whether the history knows of the offer at all."""
+        return offer_id in self._shown or offer_id in self.history.dismissals
+
+    def holds(self, rule: Rule) -> bool:
+        """Say whether a rule holds; each is evaluated once."""
+        held = self._held.get(rule)
+        if held is None:
+            held = self._held[rule] = rule.holds(self.variables)
+        return held
 
     def shown(self, offer_id: str) -> Sequence[tuple[int, bool]]:
         """Return when the offer was shown or reserved, the earliest first.
 
         The time of a reservation is when it ends by itself; the flag says so.
         """
-        if self._shown is None:
-            self._shown = self._arrange()
         return self._shown.get(offer_id, ())
 
     def _arrange(self) -> dict[str, list[tuple[int, bool]]]:
@@ -55,7 +67,14 @@ class Situation:
 
 
 class Gate(Protocol):
-    """A rule that may rule an offer out."""
+    """A rule that may rule an offer out.
+
+    Attributes:
+        of_history: Whether only the user's past with the very offer can make it
+            reject: it need not be asked where there is none.
+    """
+
+    of_history: ClassVar[bool]
 
     def reject(self, offer_id: str, situation: Situation) -> Ruling | None:
         """Return why the offer may not be shown; none where it may."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from policies.gates.base import Ruling, Situation
 
@@ -12,6 +13,8 @@ __all__ = ["Dates"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dates:
     """Rules an offer out before it starts and from its end on: start ≤ t < end."""
+
+    of_history: ClassVar[bool] = False
 
     start_ms: int | None = None
     end_ms: int | None = None

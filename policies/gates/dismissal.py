@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from policies.gates.base import Ruling, Situation
 
@@ -12,6 +13,8 @@ __all__ = ["DismissalCoolDown"]
 @dataclass(frozen=True, slots=True)
 class DismissalCoolDown:
     """Rules an offer out for some time after the user dismissed it last."""
+
+    of_history: ClassVar[bool] = True
 
     cool_down_ms: int
 

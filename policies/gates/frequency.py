@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from policies.gates.base import Ruling, Situation
 
@@ -30,6 +31,8 @@ class FrequencyCap:
         >>> cap.reject("tea", Situation(later, history)) is None
         True
     """
+
+    of_history: ClassVar[bool] = True
 
     limit: int
     window_ms: int | None = None

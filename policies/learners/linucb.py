@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Self
-from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -19,8 +19,10 @@ __all__ = ["LinUCB", "LinUCBSettings"]
 REWARD_MAX = 1e9
 """Rewards beyond this, either way, are learned as this."""
 
-_BUCKETS_MAX = 65_536
+_NAMES_MAX = 65_536
 _UNKNOWN = 0
+
+_Places = tuple[tuple[int, float], ...]
 
 
 class LinUCBSettings(
@@ -33,9 +35,10 @@ class LinUCBSettings(
     """How linear upper confidence bounds are learned."""
 
     dim: int = 32
-    """Into how many buckets the names of features are hashed: 1 to 256.
+    """Into how many places the names of features are hashed: 1 to 256.
 
-    Time and memory of an action grow with its square: 4 KB at 32, 263 KB at 256.
+    More than there are features, so that they can be told apart; time and memory grow
+    with its square: an action takes 4 KB at 32, 263 KB at 256.
     """
 
     alpha: float = 0.1
@@ -73,7 +76,7 @@ class LinUCB:
     """Scores each action by an optimistic estimate of its reward.
 
     Each action, by its name, has a ridge regression of its own on the features of
-    the context, hashed into `dim` buckets. Its score is the expected reward plus
+    the context, hashed into `dim` places. Its score is the expected reward plus
     `alpha` standard deviations of that estimate, so that what was tried little
     scores high. An action never learned from is at the prior, whatever its own
     features: within one action's regression they are constant, and say nothing.
@@ -128,7 +131,7 @@ class LinUCB:
         self._row_of: dict[str, int] = {}
         self._theta: FloatArray = np.zeros((1, dim))
         self._A_inv: FloatArray = self._prior()[np.newaxis]
-        self._bucket_of: dict[str, int] = {}
+        self._places_of: dict[str, _Places] = {}
 
     @classmethod
     def load(cls, settings: LinUCBSettings, blob: bytes) -> Self:
@@ -211,25 +214,24 @@ class LinUCB:
         return np.where(self._left == self._right, 1.0 / self.settings.ridge, 0.0)
 
     def _vector(self, context: Features) -> FloatArray:
-        """Return the context's features, added up by bucket, shape (dim,)."""
-        buckets = [0.0] * self.settings.dim
+        """Return the context's features, added up by place, shape (dim,)."""
+        vector = [0.0] * self.settings.dim
         for name, value in context:
-            bucket = self._bucket_of.get(name)
-            if bucket is None:
-                bucket = self._new_bucket(name)
-            buckets[bucket] += bounded(value, FEATURE_MAX)
-        return np.array(buckets)
+            places = self._places_of.get(name) or self._new_places(name)
+            amount = bounded(value, FEATURE_MAX)
+            for place, share in places:
+                vector[place] += share * amount
+        return np.array(vector)
 
-    def _new_bucket(self, name: str) -> int:
+    def _new_places(self, name: str) -> _Places:
         """Hash a name, the same on every machine, and remember it for a while.
 
         Names come from callers: without a limit they would fill the memory.
         """
-        if len(self._bucket_of) >= _BUCKETS_MAX:
-            self._bucket_of.clear()
-        bucket = crc32(name.encode("utf-8", "surrogatepass")) % self.settings.dim
-        self._bucket_of[name] = bucket
-        return bucket
+        if len(self._places_of) >= _NAMES_MAX:
+            self._places_of.clear()
+        self._places_of[name] = places = _places(name, self.settings.dim)
+        return places
 
     def _new_row(self, name: str) -> int:
         """Give an action a regression of its own, starting from the prior."""
@@ -241,6 +243,22 @@ class LinUCB:
         self._A_inv[row] = self._A_inv[_UNKNOWN]
         self._row_of[name] = row
         return row
+
+
+def _places(name: str, dim: int) -> _Places:
+    """Return the two places of a feature, and its share in each, of length 1 in all.
+
+    With one place each, of 32, one pair of names in 32 would have the same one, and
+    never be told apart; with two, and a sign in each, it is one pair in about 1,000.
+    """
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    bits = int.from_bytes(digest, "big")
+    signs = 1.0 - 2.0 * (bits & 1), 1.0 - 2.0 * (bits >> 1 & 1)
+    first = (bits >> 32) % dim
+    if dim == 1:
+        return ((first, signs[0]),)
+    second = (first + 1 + (bits >> 2 & 0x3FFFFFFF) % (dim - 1)) % dim
+    return (first, signs[0] * math.sqrt(0.5)), (second, signs[1] * math.sqrt(0.5))
 
 
 def _with_rows(prior: FloatArray, saved: bytes) -> FloatArray:

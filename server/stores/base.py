@@ -111,7 +111,7 @@ class ServingStore(Protocol):
     async def register(
         self, catalogue: tuple[str, str], policy: tuple[str, str]
     ) -> None:
-        """Keep what decisions refer to: a catalogue's and a policy's version and text."""
+        """Keep a catalogue and a policy that decisions refer to: version and text."""
         ...
 
     async def close(self) -> None:

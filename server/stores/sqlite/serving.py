@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from policies import history as histories
 from policies.errors import StoreUnavailableError
 from policies.identity import root_of
-from policies.model import Decision, History, Outcome
+from policies.model import NO_HISTORY, Decision, History, Outcome
 from policies.records import decode_decision, decode_history, decode_outcome, encode
 from server.stores.base import Snapshot, VersionedHistory
 from server.stores.sqlite.schema import connect
@@ -114,8 +114,13 @@ class SQLiteServing:
 
     async def close(self) -> None:
         """See `ServingStore.close`."""
-        while self._writes or self._syncing is not None:
-            await asyncio.sleep(_LOCK_RETRY_S)
+        await asyncio.gather(
+            *(write.done for write in self._writes),
+            *(done for done, _ in self._unsynced),
+            return_exceptions=True,
+        )
+        if self._syncing is not None:
+            await self._syncing
         self._disk.shutdown()
         if self._wal_descriptor is not None:
             os.close(self._wal_descriptor)
@@ -231,15 +236,13 @@ def _register(
     db.execute("insert or ignore into policy values (?, ?)", policy)
 
 
-def _load_history(
-    db: sqlite3.Connection, root: str, user_id: str
-) -> VersionedHistory:
+def _load_history(db: sqlite3.Connection, root: str, user_id: str) -> VersionedHistory:
     row = db.execute(
         "select version, record from history where root = ? and user_id = ?",
         (root, user_id),
     ).fetchone()
     if row is None:
-        return VersionedHistory(0, History())
+        return VersionedHistory(0, NO_HISTORY)
     return VersionedHistory(row[0], decode_history(row[1]))
 
 

@@ -43,9 +43,7 @@ class SQLiteTraining:
         """See `TrainingStore.epoch`."""
         return self._progress()[0]
 
-    def changed(
-        self, limit: int, *, silences: bool
-    ) -> tuple[list[str], Watermark]:
+    def changed(self, limit: int, *, silences: bool) -> tuple[list[str], Watermark]:
         """See `TrainingStore.changed`.
 
         Writers of a SQLite file take turns, so that positions are in the order in

@@ -1,0 +1,347 @@
+"""Reads a server's log: the versioned views of its SQLite file, and nothing else.
+
+The file is opened for reading only and may be in use. Every read is short, so that
+it never holds up who writes, and all of them together see the log as it was when it
+was opened: rows are only ever appended, and those that came later are left out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from policies import catalogue as catalogues
+from policies.catalogue import Catalogue
+from policies.errors import FileError, OpportuneError
+from policies.model import Decision, Resolution
+from policies.policy import PolicySettings
+from policies.records import decode_decision
+
+__all__ = ["Key", "Log", "LogError", "Record", "StreamRow", "Watcher"]
+
+Watcher = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is."""
+
+_SQLITE = "sqlite:///"
+_VIEWS = {
+    "decisions_v1",
+    "outcomes_v1",
+    "resolutions_v1",
+    "snapshots_v1",
+    "catalogues_v1",
+    "policies_v1",
+}
+_CHUNK = 1_000
+_LOCK_WAIT_S = 30.0
+
+
+class LogError(OpportuneError):
+    """A log cannot be read, or lacks what was asked for; the message says what to do."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path}: {problem}")
+
+
+class Record(NamedTuple):
+    """A logged decision as it is stored: where in the log, and its JSON."""
+
+    position: int
+    decision_id: str
+    record: str
+
+
+class Key(msgspec.Struct, frozen=True, gc=False):
+    """What says by which policy and model a decision was made, and what it chose."""
+
+    policy: str
+    model: str
+    chosen: int
+
+
+class StreamRow(NamedTuple):
+    """A row of the training stream, with the record of its decision.
+
+    Attributes:
+        position: Its place in the stream, from 1.
+        resolution: What the decision earned.
+        record: The decision, as JSON; none where the log does not hold it any more.
+    """
+
+    position: int
+    resolution: Resolution
+    record: str | None
+
+
+class Log:
+    """What one server has logged, up to now.
+
+    Args:
+        source: The path of the server's file, or its URL as in the server's settings,
+            `sqlite:///PATH`.
+
+    Raises:
+        LogError: If there is no such file, or it is no log that can be read.
+
+    Attributes:
+        path: Where the file is.
+        first: The position of the first decision; 0 in an empty log.
+        last: The position of the last one; 0 in an empty log.
+        epoch: The latest training stream; 0 before anything was resolved.
+        resolved: How many rows that stream has.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self.path = _path(source)
+        self._connection = _connect(self.path)
+        self._catalogues: dict[str, Catalogue] = {}
+        self._policies: dict[str, PolicySettings] = {}
+        try:
+            self._check()
+            self.first, self.last = self._one(
+                "select coalesce(min(position), 0), coalesce(max(position), 0)"
+                " from decisions_v1"
+            )
+            (self.epoch,) = self._one(
+                "select coalesce(max(epoch), 0) from resolutions_v1"
+            )
+            (self.resolved,) = self._one(
+                "select coalesce(max(position), 0) from resolutions_v1 where epoch = ?",
+                self.epoch,
+            )
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def count_outcomes(self) -> int:
+        """Return how many outcomes were reported."""
+        (count,) = self._one("select count(*) from outcomes_v1")
+        return int(count)
+
+    def records(self, first: int = 0, last: int | None = None) -> Iterator[Record]:
+        """Yield decisions as they are stored, in the order in which they were made.
+
+        Args:
+            first: The position of the first one.
+            last: The position of the last one; to the end of the log without it.
+        """
+        after, last = first - 1, self.last if last is None else min(last, self.last)
+        while after < last:
+            rows = self._all(
+                "select position, decision_id, record from decisions_v1"
+                " where position > ? and position <= ? order by position limit ?",
+                *(after, last, _CHUNK),
+            )
+            yield from map(Record._make, rows)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1][0]
+
+    def decisions(self) -> Iterator[tuple[int, Decision]]:
+        """Yield positions and decisions, in the order in which they were made.
+
+        Raises:
+            LogError: If a record is no decision.
+        """
+        for position, _, record in self.records():
+            yield position, self.read(record, f"decision {position}")
+
+    def stream(self, epoch: int, after: int = 0) -> Iterator[StreamRow]:
+        """Yield the rows of a training stream, in order.
+
+        Args:
+            epoch: Which stream.
+            after: The position past which to begin.
+        """
+        while True:
+            rows = self._all(
+                "select r.position, r.decision_id, r.reward, r.revision, d.record"
+                " from resolutions_v1 r"
+                " left join decisions_v1 d on d.decision_id = r.decision_id"
+                " where r.epoch = ? and r.position > ? order by r.position limit ?",
+                *(epoch, after, _CHUNK),
+            )
+            for position, decision_id, reward, revision, record in rows:
+                resolution = Resolution(decision_id, reward, revision)
+                yield StreamRow(position, resolution, record)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1][0]
+
+    def resolutions(self) -> Iterator[StreamRow]:
+        """Yield what each decision earned, by the latest training stream.
+
+        A decision whose reward was corrected is there once, with the last reward.
+        """
+        corrected = dict(
+            self._all(
+                "select decision_id, max(revision) from resolutions_v1"
+                " where epoch = ? and position <= ? and revision > 1"
+                " group by decision_id",
+                *(self.epoch, self.resolved),
+            )
+        )
+        for row in self.stream(self.epoch):
+            if row.position > self.resolved:
+                return
+            resolution = row.resolution
+            latest = corrected.get(resolution.decision_id, resolution.revision)
+            if resolution.revision == latest:
+                yield row
+
+    def read(self, record: str, name: str) -> Decision:
+        """Read a stored decision.
+
+        Raises:
+            LogError: If it is none.
+        """
+        try:
+            return decode_decision(record)
+        except msgspec.DecodeError as error:
+            raise LogError(self.path, f"{name} cannot be read: {error}") from None
+
+    def catalogue(self, version: str) -> Catalogue:
+        """Return a catalogue that decisions name, compiled once.
+
+        Raises:
+            LogError: If the log does not hold it, or it does not compile.
+        """
+        if version not in self._catalogues:
+            text = self._text("catalogue", "text", version)
+            try:
+                compiled = catalogues.read(text, f"catalogue {version}")
+            except FileError as error:
+                raise LogError(self.path, str(error)) from None
+            self._catalogues[version] = compiled
+        return self._catalogues[version]
+
+    def policy(self, version: str) -> PolicySettings:
+        """Return the settings of a policy that decisions name.
+
+        Raises:
+            LogError: If the log does not hold them, or they are of another build.
+        """
+        if version not in self._policies:
+            text = self._text("policie", "settings", version)
+            try:
+                settings = msgspec.json.decode(text, type=PolicySettings)
+            except msgspec.DecodeError as error:
+                raise LogError(self.path, f"policy {version}: {error}") from None
+            self._policies[version] = settings
+        return self._policies[version]
+
+    def snapshot(self, learner: str, epoch: int) -> tuple[int, bytes] | None:
+        """Return the position and the bytes of a learner's last snapshot, if any."""
+        rows = self._all(
+            "select position, body from snapshots_v1 where learner = ? and epoch = ?"
+            " order by position desc limit 1",
+            *(learner, epoch),
+        )
+        return rows[0] if rows else None
+
+    def _text(self, kind: str, column: str, version: str) -> str:
+        query = f"select {column} from {kind}s_v1 where version = ?"  # noqa: S608
+        rows = self._all(query, version)
+        if not rows:
+            name = kind.replace("policie", "policy")
+            raise LogError(self.path, f"the log does not hold {name} {version!r}")
+        return str(rows[0][0])
+
+    def _check(self) -> None:
+        """Refuse a file without the views that are read here."""
+        found = {name for (name,) in self._all("select name from sqlite_master")}
+        missing = sorted(_VIEWS - found)
+        if not missing:
+            return
+        stems = tuple(view.removesuffix("1") for view in _VIEWS)
+        others = sorted(name for name in found if name.startswith(stems))
+        if not others:
+            problem = "is no log of an Opportune server: it has none of its views"
+        else:
+            problem = (
+                f"publishes {', '.join(others)}, but not {', '.join(missing)}: read it"
+                " with the simulator of the server's own version, or start this"
+                " version's server on it once, which brings it up to date"
+            )
+        raise LogError(self.path, problem)
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...]:
+        return self._all(query, *values)[0]
+
+    def _all(self, query: str, *values: object) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise LogError(self.path, _explain(error)) from error
+
+
+def _path(source: str | Path) -> Path:
+    text = str(source)
+    if text.startswith(_SQLITE):
+        return Path(text.removeprefix(_SQLITE))
+    if "://" in text:
+        raise LogError(
+            Path(text), f"a log is a file, given by its path or as {_SQLITE}PATH"
+        )
+    return Path(text)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file so that nothing can be written."""
+    if not path.is_file():
+        raise LogError(
+            path,
+            "there is no such file; the log is the file that [store] url names in the"
+            " server's settings",
+        )
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_WAIT_S)
+    try:
+        connection.execute("select 1 from sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        # Where nothing can be written beside the file, a WAL cannot be shared. One
+        # that has nothing in it is not missed.
+        connection.close()
+        wal = Path(f"{path}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise LogError(
+                path,
+                f"cannot be read together with {wal.name}; copy both to a folder that"
+                " you may write to, and read the copy",
+            ) from None
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise LogError(path, _explain(error)) from None
+    return connection
+
+
+def _explain(error: sqlite3.DatabaseError) -> str:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_NOTADB:
+            return "is no log of an Opportune server: it is no SQLite file"
+        case sqlite3.SQLITE_CORRUPT:
+            return f"is damaged ({error}); read a copy that is whole"
+        case _:
+            return f"cannot be read: {error}"

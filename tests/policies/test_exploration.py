@@ -1,0 +1,156 @@
+"""Explorations: what makes a distribution of scores."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from policies.exploration import EpsilonGreedy, Exploration, Softmax, SquareCB
+from policies.model import FloatArray
+
+EXPLORATIONS = [
+    EpsilonGreedy(epsilon=0.0),
+    EpsilonGreedy(epsilon=0.1),
+    EpsilonGreedy(epsilon=1.0),
+    Softmax(temperature=1e-9),
+    Softmax(temperature=0.1),
+    Softmax(temperature=1e9),
+    SquareCB(),
+    SquareCB(gamma_scale=1e9, gamma_exponent=1.0),
+    SquareCB(gamma_scale=5e-324, gamma_exponent=0.0),
+]
+
+any_scores = arrays(
+    np.float64,
+    st.integers(1, 60),
+    elements=st.floats(allow_nan=False, allow_infinity=False),
+)
+any_count = st.integers(0, 2**63)
+
+
+@pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+@given(scores=any_scores, learned=any_count)
+def test_any_finite_scores_give_a_distribution(
+    exploration: Exploration, scores: FloatArray, learned: int
+) -> None:
+    distribution = exploration.distribution(scores, learned=learned)
+
+    assert scores.shape == distribution.shape
+    assert np.isfinite(distribution).all()
+    assert (distribution >= 0.0).all()
+    assert distribution.sum() == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+@given(scores=any_scores, learned=any_count)
+def test_a_better_action_is_never_less_likely(
+    exploration: Exploration, scores: FloatArray, learned: int
+) -> None:
+    distribution = exploration.distribution(scores, learned=learned)
+
+    better = scores[:, np.newaxis] > scores
+    likelier = distribution[:, np.newaxis] >= distribution - 1e-9
+    assert likelier[better].all()
+
+
+@pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+def test_the_scores_are_left_as_they_were(exploration: Exploration) -> None:
+    scores = np.array([0.1, 0.3, 0.3])
+
+    exploration.distribution(scores, learned=3)
+
+    assert scores.tolist() == [0.1, 0.3, 0.3]
+
+
+@pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+def test_one_action_alone_is_certain(exploration: Exploration) -> None:
+    distribution = exploration.distribution(np.array([-3.0]), learned=7)
+
+    assert distribution.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+def test_actions_that_are_equally_good_are_equally_likely(
+    exploration: Exploration,
+) -> None:
+    distribution = exploration.distribution(np.full(4, 0.2), learned=9)
+
+    assert pytest.approx(distribution.tolist()) == [0.25] * 4
+
+
+def test_epsilon_greedy_shares_what_is_left_among_the_best() -> None:
+    exploration = EpsilonGreedy(epsilon=0.4)
+
+    distribution = exploration.distribution(np.array([1.0, 0.0, 1.0, 0.5]), learned=0)
+
+    assert pytest.approx(distribution.tolist()) == [0.4, 0.1, 0.4, 0.1]
+
+
+def test_softmax_makes_a_lead_of_one_temperature_e_times_likelier() -> None:
+    exploration = Softmax(temperature=0.2)
+
+    worse, better = exploration.distribution(np.array([0.5, 0.7]), learned=0)
+
+    assert np.e == pytest.approx(better / worse)
+
+
+def test_squarecb_starts_uniform_and_ends_at_the_best() -> None:
+    exploration = SquareCB(gamma_scale=10.0, gamma_exponent=0.5)
+    scores = np.array([0.0, 0.1, 0.2])
+
+    of_best = [
+        exploration.distribution(scores, learned=learned)[2]
+        for learned in (0, 1, 100, 10_000, 10**12)
+    ]
+
+    assert sorted(of_best) == of_best
+    assert pytest.approx(1 / 3) == of_best[0]
+    assert of_best[-1] > 0.999
+
+
+def test_squarecb_weighs_by_the_inverse_of_the_gap() -> None:
+    exploration = SquareCB(gamma_scale=2.0, gamma_exponent=0.5)
+
+    distribution = exploration.distribution(np.array([0.0, 0.5, 1.0]), learned=100)
+
+    gamma = 2.0 * 10.0
+    trailing = [1 / (3 + gamma * 1.0), 1 / (3 + gamma * 0.5)]
+    assert [*trailing, 1 - sum(trailing)] == pytest.approx(distribution.tolist())
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (EpsilonGreedy, {"epsilon": -0.1}, "epsilon must be from 0 to 1, not -0.1"),
+        (EpsilonGreedy, {"epsilon": float("nan")}, "epsilon must be .* not nan"),
+        (Softmax, {"temperature": 0.0}, "temperature must be from 1e-9 to 1e9, not 0"),
+        (Softmax, {"temperature": float("inf")}, "temperature must be .* not inf"),
+        (SquareCB, {"gamma_scale": 0.0}, "gamma_scale must be above 0, to 1e9, not 0"),
+        (SquareCB, {"gamma_exponent": 1.5}, "gamma_exponent must be .* 1, not 1.5"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_with_its_range(
+    kind: type[msgspec.Struct], settings: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**settings)
+
+
+@pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+def test_an_exploration_is_read_back_from_a_file_by_its_kind(
+    exploration: Exploration,
+) -> None:
+    written = msgspec.json.encode(exploration)
+
+    assert exploration == msgspec.json.decode(written, type=Exploration)
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    file = b'{"kind": "epsilon_greedy", "epsilom": 0.2}'
+
+    with pytest.raises(msgspec.ValidationError, match="unknown field `epsilom`"):
+        msgspec.json.decode(file, type=Exploration)

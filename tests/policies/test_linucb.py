@@ -1,0 +1,154 @@
+"""LinUCB against the formulas of its paper, and what only it promises."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policies.learners import linucb
+from policies.learners.linucb import LinUCB, LinUCBSettings
+from policies.model import Action, Features
+
+TEA = Action(1, "tea", "text", "home", ())
+JAM = Action(2, "jam", "text", "home", (("price", 0.5),))
+
+names = st.sampled_from([f"feature-{i}" for i in range(12)])
+contexts = st.dictionaries(names, st.floats(-5.0, 5.0), max_size=8).map(
+    lambda features: tuple(features.items())
+)
+rewards = st.floats(-10.0, 10.0)
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(st.tuples(contexts, st.sampled_from([TEA, JAM]), rewards)),
+    context=contexts,
+    alpha=st.floats(0.0, 3.0),
+    ridge=st.floats(0.1, 10.0),
+    dim=st.integers(1, 8),
+)
+def test_scores_are_those_of_the_inverted_matrix(
+    rows: list[tuple[Features, Action, float]],
+    context: Features,
+    alpha: float,
+    ridge: float,
+    dim: int,
+) -> None:
+    learner = LinUCB(LinUCBSettings(dim=dim, alpha=alpha, ridge=ridge))
+
+    for row, action, reward in rows:
+        learner.learn(row, action, reward=reward, propensity=0.5)
+
+    expected = []
+    x = learner._vector(context)
+    for action in (TEA, JAM):
+        learned = [(row, reward) for row, of, reward in rows if of is action]
+        design = np.array([learner._vector(row) for row, _ in learned]).reshape(-1, dim)
+        inverse = np.linalg.inv(ridge * np.eye(dim) + design.T @ design)
+        theta = inverse @ design.T @ np.array([reward for _, reward in learned])
+        expected.append(x @ theta + alpha * math.sqrt(max(float(x @ inverse @ x), 0.0)))
+    assert expected == pytest.approx(
+        learner.score(context, [TEA, JAM]).tolist(), rel=1e-6, abs=1e-6
+    )
+
+
+def test_an_action_never_learned_from_is_at_the_prior() -> None:
+    learner = LinUCB(LinUCBSettings(alpha=0.5, ridge=4.0))
+    learner.learn((("x", 1.0),), TEA, reward=5.0, propensity=0.5)
+
+    # xᵀx / ridge is 3² / 4, and its root 1.5.
+    assert learner.score((("x", 3.0),), [JAM]) == pytest.approx([0.75])
+
+
+def test_propensities_change_nothing() -> None:
+    certain, rare = LinUCB(LinUCBSettings()), LinUCB(LinUCBSettings())
+
+    certain.learn((("x", 1.0),), TEA, reward=1.0, propensity=1.0)
+    rare.learn((("x", 1.0),), TEA, reward=1.0, propensity=0.001)
+
+    assert certain.save() == rare.save()
+
+
+def test_a_hundred_actions_each_keep_what_they_learned() -> None:
+    actions = [Action(i, f"offer-{i}", "text", "home", ()) for i in range(1, 101)]
+    learner = LinUCB(LinUCBSettings(dim=4, alpha=0.0, ridge=1.0))
+
+    for action in actions:
+        learner.learn((("x", 1.0),), action, reward=action.index, propensity=0.5)
+
+    scores = LinUCB.load(learner.settings, learner.save()).score((("x", 1.0),), actions)
+    assert [action.index / 2 for action in actions] == pytest.approx(scores.tolist())
+
+
+def test_more_names_than_are_remembered_still_have_their_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = tuple((f"name-{i}", float(i)) for i in range(50))
+    remembering = LinUCB(LinUCBSettings())
+    expected = remembering._vector(context)
+
+    monkeypatch.setattr(linucb, "_NAMES_MAX", 7)
+    forgetting = LinUCB(LinUCBSettings())
+
+    assert expected.tolist() == forgetting._vector(context).tolist()
+    assert len(forgetting._places_of) <= 7
+
+
+def test_names_have_the_same_places_on_every_machine() -> None:
+    learner = LinUCB(LinUCBSettings(dim=8))
+
+    vector = learner._vector((("segment=free", 1.0), ("größe", 2.0), ("constant", 4.0)))
+
+    half = math.sqrt(0.5)
+    expected = [3.0, 0.0, 4.0, 0.0, 4.0, -3.0, 0.0, 0.0]
+    assert vector.tolist() == pytest.approx([half * share for share in expected])
+
+
+def test_names_that_share_a_place_can_still_be_told_apart() -> None:
+    settings = LinUCBSettings(dim=32)
+    learner = LinUCB(settings)
+    vectors = [learner._vector(((f"name-{i}", 1.0),)) for i in range(300)]
+
+    gram = np.array(vectors) @ np.array(vectors).T
+
+    assert np.diag(gram) == pytest.approx(1.0)
+    alike = np.abs(np.triu(gram, 1)) > 0.99
+    # Of all pairs about one in 1,000; with one place a name it would be one in 32.
+    assert alike.sum() < 300 * 299 / 2 / 500
+
+
+def test_a_state_of_another_shape_is_refused() -> None:
+    blob = LinUCB(LinUCBSettings(dim=8)).save()
+
+    with pytest.raises(ValueError, match=r"not of this kind: linucb dim=16 ridge=1\.0"):
+        LinUCB.load(LinUCBSettings(dim=16), blob)
+
+
+def test_another_alpha_reads_the_same_state() -> None:
+    learner = LinUCB(LinUCBSettings(alpha=0.0))
+    learner.learn((("x", 1.0),), TEA, reward=1.0, propensity=0.5)
+
+    bolder = LinUCB.load(LinUCBSettings(alpha=1.0), learner.save())
+
+    x: Features = (("x", 1.0),)
+    assert bolder.score(x, [TEA])[0] > learner.score(x, [TEA])[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"dim": 0}, "dim must be from 1 to 256, not 0"),
+        ({"alpha": -1.0}, "alpha must be from 0 to 1000, not -1.0"),
+        ({"ridge": 0.0}, "ridge must be from 0.001 to 1000000, not 0.0"),
+        ({"ridge": math.nan}, "ridge must be from 0.001 to 1000000, not nan"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_with_its_range(
+    wrong: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        LinUCBSettings(**wrong)  # type: ignore[arg-type]

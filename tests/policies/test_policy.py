@@ -1,0 +1,193 @@
+"""Policies: how they are built from settings, and what they are known by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+
+from policies.learners.base import Learner
+from policies.learners.vw import VowpalWabbit
+from policies.model import Action, Features, FloatArray
+from policies.policy import (
+    EpsilonGreedy,
+    LearnerSettings,
+    LinUCBSettings,
+    Policy,
+    PolicySettings,
+    Softmax,
+    SquareCB,
+    VowpalWabbitSettings,
+)
+
+TEA = Action(1, "tea", "text", "home", ())
+JAM = Action(2, "jam", "text", "home", ())
+CONTEXT: Features = (("constant", 1.0), ("segment=free", 1.0))
+
+SETTINGS = [
+    PolicySettings(LinUCBSettings(), EpsilonGreedy(epsilon=0.2)),
+    PolicySettings(VowpalWabbitSettings(bits=12), SquareCB(), salt="pepper"),
+    PolicySettings(VowpalWabbitSettings(bits=12), Softmax(temperature=0.1)),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_settings_are_read_back_from_a_file(settings: PolicySettings) -> None:
+    written = msgspec.json.encode(settings)
+
+    read = msgspec.json.decode(written, type=PolicySettings)
+
+    assert settings == read
+    assert settings.version == read.version
+
+
+def test_a_version_is_the_same_for_ever() -> None:
+    settings = PolicySettings(
+        LinUCBSettings(dim=16, alpha=0.5, ridge=2.0), EpsilonGreedy(epsilon=0.2), "salt"
+    )
+
+    assert (settings.version, settings.learner_version) == (
+        "ee1e90a5bc6f",
+        "eb0bcbfd5ff3",
+    )
+
+
+def test_a_version_does_not_depend_on_how_a_number_is_written() -> None:
+    whole = PolicySettings(LinUCBSettings(alpha=1), EpsilonGreedy(epsilon=0))
+    broken = PolicySettings(LinUCBSettings(alpha=1.0), EpsilonGreedy(epsilon=0.0))
+
+    assert whole.version == broken.version
+
+
+def test_everything_changes_the_version_and_only_the_learner_the_learners() -> None:
+    base = PolicySettings(LinUCBSettings(), EpsilonGreedy(), "salt")
+    others = [
+        PolicySettings(LinUCBSettings(), EpsilonGreedy(), "pepper"),
+        PolicySettings(LinUCBSettings(), SquareCB(), "salt"),
+        PolicySettings(LinUCBSettings(alpha=0.7), EpsilonGreedy(), "salt"),
+        PolicySettings(VowpalWabbitSettings(), EpsilonGreedy(), "salt"),
+    ]
+
+    assert len({settings.version for settings in [base, *others]}) == 5
+    same = [settings.learner_version == base.learner_version for settings in others]
+    assert same == [True, True, False, False]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_policy_goes_on_from_its_snapshot(settings: PolicySettings) -> None:
+    policy = Policy(settings)
+    for i in range(20):
+        policy.learn(CONTEXT, [TEA, JAM][i % 2], reward=i % 2, propensity=0.5)
+
+    later = Policy(settings, policy.save(), model="1.20", learned=20, previous=policy)
+
+    assert (later.model, later.learned) == ("1.20", 20)
+    assert policy.version == later.version == settings.version
+    assert settings.salt == later.salt
+    expected = policy.distribution(CONTEXT, [TEA, JAM]).tolist()
+    assert expected == later.distribution(CONTEXT, [TEA, JAM]).tolist()
+    assert expected[1] > expected[0]
+
+
+def test_a_new_policy_has_learned_nothing_and_counts_what_it_learns() -> None:
+    policy = Policy(PolicySettings())
+
+    assert (policy.model, policy.learned) == ("0.0", 0)
+    policy.learn(CONTEXT, TEA, reward=1.0, propensity=1.0)
+    assert policy.learned == 1
+
+
+def test_exploration_is_told_how_much_was_learned() -> None:
+    settings = PolicySettings(
+        LinUCBSettings(), SquareCB(gamma_scale=10.0, gamma_exponent=1.0)
+    )
+    early = Policy(settings)
+    early.learn(CONTEXT, TEA, reward=1.0, propensity=1.0)
+
+    late = Policy(settings, early.save(), learned=10_000)
+
+    early_best = early.distribution(CONTEXT, [TEA, JAM]).max()
+    assert early_best < late.distribution(CONTEXT, [TEA, JAM]).max()
+
+
+def test_policies_that_differ_in_exploration_share_what_is_parsed() -> None:
+    learner = VowpalWabbitSettings(bits=12)
+    first = Policy(PolicySettings(learner, EpsilonGreedy()))
+
+    second = Policy(PolicySettings(learner, SquareCB()), first.save(), previous=first)
+
+    assert isinstance(first.learner, VowpalWabbit)
+    assert isinstance(second.learner, VowpalWabbit)
+    assert first.learner.examples is second.learner.examples
+
+
+@pytest.mark.parametrize("learner", [LinUCBSettings(), VowpalWabbitSettings(bits=12)])
+def test_a_policy_may_replace_one_with_another_learner(
+    learner: LearnerSettings,
+) -> None:
+    for settings in SETTINGS:
+        policy = Policy(PolicySettings(learner), previous=Policy(settings))
+
+        assert policy.distribution(CONTEXT, [TEA, JAM]).size == 2
+
+
+def test_a_snapshot_of_another_learner_is_refused() -> None:
+    blob = Policy(SETTINGS[0]).save()
+
+    with pytest.raises(ValueError, match="not of this kind"):
+        Policy(SETTINGS[1], blob)
+
+
+class Broken:
+    """A learner that has lost its numbers."""
+
+    def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
+        return np.array([0.0, np.nan])
+
+    def learn(
+        self, context: Features, action: Action, *, reward: float, propensity: float
+    ) -> None: ...
+
+    def save(self) -> bytes:
+        return b""
+
+
+def test_scores_that_are_not_finite_never_become_a_choice() -> None:
+    policy = Policy(PolicySettings())
+    broken: Learner = Broken()
+    policy.learner = broken
+
+    with pytest.raises(ValueError, match="scores must be finite"):
+        policy.distribution(CONTEXT, [TEA, JAM])
+
+
+def test_what_cannot_have_been_learned_is_refused() -> None:
+    with pytest.raises(ValueError, match="learned must be 0 or more, not -1"):
+        Policy(PolicySettings(), learned=-1)
+
+
+@pytest.mark.parametrize("salt", ["", "s" * 65, "ß" * 33])
+def test_a_salt_that_no_hash_takes_is_refused(salt: str) -> None:
+    with pytest.raises(ValueError, match="salt must be from 1 to 64 bytes"):
+        PolicySettings(salt=salt)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (b'{"lerner": {}}', "unknown field `lerner`"),
+        (
+            b'{"learner": {"kind": "linucb", "dmi": 3}}',
+            "field `dmi` - at `\\$.learner`",
+        ),
+        (b'{"learner": {"kind": "oracle"}}', "Invalid value 'oracle'"),
+        (b'{"learner": {"kind": "linucb", "dim": 0}}', "dim must be from 1 to 256"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_the_place(
+    file: bytes, message: str
+) -> None:
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.json.decode(file, type=PolicySettings)
