@@ -141,6 +141,7 @@ class Catalogue:
         offers: The offers by id.
         placements: The ids of the placements.
         actions: All that could ever be chosen; the first is "no offer".
+        reads: What its rules look at.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class Catalogue:
         placements: Collection[str],
         offers: dict[str, Offer],
         actions: tuple[Action, ...],
+        reads: frozenset[str],
     ) -> None:
         self.text = text
         self.version = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
@@ -161,6 +163,7 @@ class Catalogue:
         self.offers = offers
         self.placements = frozenset(placements)
         self.actions = actions
+        self.reads = reads
         self._by_placement: dict[str, list[Action]] = {p: [] for p in placements}
         for action in actions[NO_OFFER + 1 :]:
             self._by_placement[action.placement_id].append(action)
@@ -209,6 +212,7 @@ def read(text: str, source: str = "catalogue") -> Catalogue:
         placements=compiler.placements,
         offers=compiler.offers,
         actions=tuple(compiler.actions),
+        reads=compiler.reads,
     )
 
 
@@ -237,6 +241,11 @@ class _Compiler:
         if len(self.actions) > ACTIONS_MAX:
             many = f"makes {len(self.actions)} actions; at most {ACTIONS_MAX}"
             top.problem(many, "offers")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What the rules of all offers look at."""
+        return frozenset().union(*(rule.reads for rule in self._rules.values()))
 
     def _top(self, top: Section) -> CatalogueSpec:
         spec = top.convert(CatalogueSpec) or CatalogueSpec()

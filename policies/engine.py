@@ -78,7 +78,7 @@ def eligible(
     Every gate is asked once an offer, not once an action. The reason is that of the
     first gate that rejects; when an offer is eligible again depends on all of them.
     """
-    situation = Situation(opportunity, history)
+    situation = Situation(opportunity, history, catalogue.reads)
     rulings: dict[str, Rejection | None] = {}
     actions = [catalogue.actions[NO_OFFER]]
     for action in catalogue.candidates(opportunity.placements, opportunity.offers):

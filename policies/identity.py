@@ -1,21 +1,20 @@
 """Names decisions, so that a retry finds its first try and a decision its root.
 
 The root is the key under which state lives: the account, or the user where there
-is none. Its key is a digest, the same length for all, and the first half of the id
-of every decision under it, so that an id routes to its root without a look-up.
+is none. Its key is a digest, the same length for all, and begins the id of every
+decision under it, so that an id routes to its root without a look-up.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
+from hashlib import blake2b
 
 __all__ = ["decision_id", "is_decision_id", "root_key", "root_of"]
 
-_BYTES = 10
-_KEY_LENGTH = 16
-_DECISION_ID = re.compile(r"[0-9a-v]{32}")
+_ROOT_BYTES = 8
+_REQUEST_BYTES = 10
+_DECISION_ID = re.compile(r"[0-9a-f]{36}")
 
 
 def root_key(tenant: str, account_id: str, user_id: str) -> str:
@@ -23,22 +22,22 @@ def root_key(tenant: str, account_id: str, user_id: str) -> str:
 
     Examples:
         >>> root_key("shop", "", "ada")
-        '9q65tutorhh137r1'
+        'd1a4027154a1f520'
         >>> root_key("shop", "ada", "bob") == root_key("shop", "", "ada")
         False
     """
     kind, name = ("account", account_id) if account_id else ("user", user_id)
-    return _digest(tenant, kind, name)
+    return _digest(_ROOT_BYTES, tenant, kind, name)
 
 
 def decision_id(root: str, user_id: str, request_id: str) -> str:
     """Return the id of the decision that a user's request is answered with."""
-    return root + _digest(root, user_id, request_id)
+    return root + _digest(_REQUEST_BYTES, root, user_id, request_id)
 
 
 def root_of(decision_id: str) -> str:
     """Return the key of the root that a decision lives under."""
-    return decision_id[:_KEY_LENGTH]
+    return decision_id[: 2 * _ROOT_BYTES]
 
 
 def is_decision_id(text: str) -> bool:
@@ -46,9 +45,7 @@ def is_decision_id(text: str) -> bool:
     return _DECISION_ID.fullmatch(text) is not None
 
 
-def _digest(*parts: str) -> str:
+def _digest(size: int, *parts: str) -> str:
     # Each part is preceded by its length, so that no two lists of parts are alike.
-    data = [part.encode() for part in parts]
-    joined = b"".join(len(part).to_bytes(4, "big") + part for part in data)
-    digest = hashlib.blake2b(joined, digest_size=_BYTES).digest()
-    return base64.b32hexencode(digest).decode().lower()
+    joined = "".join([f"{len(part)}:{part}" for part in parts])
+    return blake2b(joined.encode(), digest_size=size).hexdigest()

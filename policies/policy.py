@@ -186,14 +186,12 @@ class Policy:
 def _learner(
     settings: LearnerSettings, snapshot: bytes | None, previous: Learner | None
 ) -> Learner:
-    match settings:
-        case LinUCBSettings():
-            if snapshot is None:
-                return LinUCB(settings)
-            return LinUCB.load(settings, snapshot)
-        case VowpalWabbitSettings():
-            shared = previous if isinstance(previous, VowpalWabbit) else None
-            return VowpalWabbit(settings, snapshot=snapshot, previous=shared)
+    if isinstance(settings, VowpalWabbitSettings):
+        shared = previous if isinstance(previous, VowpalWabbit) else None
+        return VowpalWabbit(settings, snapshot=snapshot, previous=shared)
+    if snapshot is None:
+        return LinUCB(settings)
+    return LinUCB.load(settings, snapshot)
 
 
 def _digest(settings: msgspec.Struct, kind: Any) -> str:

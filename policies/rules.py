@@ -15,7 +15,8 @@ these as it stands, strings and all, so that nothing in it can hide them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import cel
 
@@ -64,6 +65,7 @@ class Rule:
         if unknown:
             known = ", ".join(sorted(_ROOTS))
             raise ValueError(f"names {', '.join(unknown)}; a rule may name {known}")
+        self._reads = _reads(source, self._program.variables())
         named = {*_MEMBER.findall(_STRING.sub("''", source)), *_ENTRY.findall(source)}
         undeclared = sorted(named - set(features))
         if undeclared:
@@ -80,6 +82,11 @@ class Rule:
         except (TypeError, ValueError, ArithmeticError):
             pass  # As above: the values decide.
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """What the rule looks at: names of variables, and `features.NAME` of those."""
+        return self._reads
+
     def holds(self, variables: Variables) -> bool:
         """Say whether the rule holds; what cannot be evaluated does not."""
         try:
@@ -89,21 +96,33 @@ class Rule:
 
 
 class Variables:
-    """What rules can see of an opportunity, made when the first rule looks."""
+    """What rules can see of an opportunity, made when the first rule looks.
 
-    def __init__(self, opportunity: Opportunity) -> None:
+    Args:
+        opportunity: What is asked.
+        reads: What the rules look at, as `Rule.reads` has it; to hand CEL more costs
+            about 2 µs a value. Everything where it is none.
+    """
+
+    def __init__(
+        self, opportunity: Opportunity, reads: frozenset[str] | None = None
+    ) -> None:
         self._opportunity = opportunity
+        self._reads = reads
         self._context: cel.Context | None = None
 
     @property
     def context(self) -> cel.Context:
         """The variables, as CEL takes them."""
         if self._context is None:
-            self._context = cel.Context(variables=_variables(self._opportunity))
+            variables = _variables(self._opportunity)
+            if self._reads is not None:
+                variables = _only(self._reads, variables)
+            self._context = cel.Context(variables=variables)
         return self._context
 
 
-def _variables(opportunity: Opportunity) -> dict[str, object]:
+def _variables(opportunity: Opportunity) -> dict[str, Any]:
     context = opportunity.context
     return {
         "user_id": opportunity.user_id,
@@ -118,6 +137,28 @@ def _variables(opportunity: Opportunity) -> dict[str, object]:
         },
         "features": context.features,
     }
+
+
+def _reads(source: str, variables: Sequence[str]) -> frozenset[str]:
+    """Return what a rule looks at, and of the features which, where it names them."""
+    bare = _STRING.sub("''", source)
+    members = _MEMBER.findall(bare)
+    reads = set(variables)
+    if len(members) == len(re.findall(r"\bfeatures\b", bare)) and members:
+        reads.discard("features")
+        reads.update(f"features.{member}" for member in members)
+    return frozenset(reads)
+
+
+def _only(reads: frozenset[str], variables: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what no rule looks at, but for the empty maps."""
+    kept = {name: value for name, value in variables.items() if name in reads}
+    if "features" not in kept:
+        features = variables["features"]
+        kept["features"] = {
+            name: features[name] for name in features if f"features.{name}" in reads
+        }
+    return kept
 
 
 def _usage(context: Context) -> dict[str, dict[str, float]]:

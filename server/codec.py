@@ -35,6 +35,7 @@ from policies.model import (
 )
 
 __all__ = [
+    "decision_id_of",
     "decision_to_proto",
     "opportunity_from_proto",
     "outcomes_from_proto",
@@ -73,6 +74,7 @@ _KINDS: dict[int, OutcomeKind] = {
     outcome_pb2.OUTCOME_KIND_DOWNGRADED: "downgraded",
     outcome_pb2.OUTCOME_KIND_CHURNED: "churned",
 }
+_VIEWS = frozenset(decision_pb2.DecisionView.values())
 _WITHOUT_OFFER: frozenset[OutcomeKind] = frozenset(
     ["shown", "not_shown", "converted", "refunded", "downgraded", "churned"]
 )
@@ -157,13 +159,12 @@ def opportunity_from_proto(
     offers = _names(
         check, "offer_ids", request.offer_ids, _OFFERS_MAX, catalogue.offers
     )
-    if request.view not in decision_pb2.DecisionView.values():
+    if request.view not in _VIEWS:
         check.wrong("view", f"{request.view} is no view")
     context = _context(check, request.context)
     check.done()
-    root = root_key(tenant, account_id, user_id)
     return Opportunity(
-        decision_id=decision_id(root, user_id, request.request_id or request_id),
+        decision_id=decision_id_of(request, request_id, tenant),
         at_ms=at_ms,
         user_id=user_id,
         account_id=account_id,
@@ -172,6 +173,14 @@ def opportunity_from_proto(
         offers=offers,
         context=context,
     )
+
+
+def decision_id_of(
+    request: decision_service_pb2.GetOfferRequest, request_id: str, tenant: str
+) -> str:
+    """Return the id of the decision that a request is answered with."""
+    root = root_key(tenant, request.account_id, request.user_id)
+    return decision_id(root, request.user_id, request.request_id or request_id)
 
 
 def _names(

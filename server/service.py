@@ -15,7 +15,7 @@ from opportune.v1.decision_service_pb2_grpc import DecisionServiceServicer
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.engine import Verdict, decide, eligible, silence
-from policies.errors import NotFoundError
+from policies.errors import InvalidRequestError, NotFoundError
 from policies.features import unknown_features
 from policies.history import reserve
 from policies.identity import is_decision_id, root_of
@@ -68,14 +68,23 @@ class DecisionService(DecisionServiceServicer):
         """Choose an offer or silence, and store the choice before answering."""
         del context  # Errors are raised, and become statuses in server.status.
         with _GET_OFFER.time():
-            opportunity = codec.opportunity_from_proto(
-                request,
-                request_id=uuid.uuid4().hex,
-                tenant=self._tenant,
-                at_ms=self._clock(),
-                catalogue=self.catalogue,
-            )
-            verdict, catalogue = await self._decide(opportunity)
+            try:
+                opportunity = codec.opportunity_from_proto(
+                    request,
+                    request_id=uuid.uuid4().hex,
+                    tenant=self._tenant,
+                    at_ms=self._clock(),
+                    catalogue=self.catalogue,
+                )
+            except InvalidRequestError:
+                # A retry is answered whatever the catalogue has become meanwhile.
+                decision_id = codec.decision_id_of(request, "", self._tenant)
+                stored = await self._store.decision(decision_id)
+                if stored is None:
+                    raise
+                verdict, catalogue = await self._recall(stored)
+            else:
+                verdict, catalogue = await self._decide(opportunity)
             message = codec.decision_to_proto(*verdict, catalogue, request.view)
             return decision_service_pb2.GetOfferResponse(decisions=[message])
 

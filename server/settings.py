@@ -147,7 +147,7 @@ def read_settings(path: Path) -> Settings:
     except FileError as error:
         raise SettingsError(str(path), error.problems) from None
     settings = section.convert(Settings)
-    if settings is None:
+    if settings is None or section.problems:
         raise SettingsError(str(path), section.problems)
     scheme, separator, place = settings.store.url.partition(":///")
     if separator:

@@ -41,7 +41,7 @@ _LOCK_WAIT_S = 30.0
 
 
 class LogError(OpportuneError):
-    """A log cannot be read, or lacks what was asked for; the message says what to do."""
+    """A log cannot be read, or lacks something; the message says what to do."""
 
     def __init__(self, path: Path, problem: str) -> None:
         self.path = path
@@ -255,8 +255,8 @@ class Log:
         """Return the position and the bytes of a learner's last snapshot, if any."""
         rows = self._all(
             "select position, body from snapshots_v1 where learner = ? and epoch = ?"
-            " order by position desc limit 1",
-            *(learner, epoch),
+            " and position <= ? order by position desc limit 1",
+            *(learner, epoch, self.resolved),
         )
         return rows[0] if rows else None
 
@@ -287,7 +287,8 @@ class Log:
         raise LogError(self.path, problem)
 
     def _one(self, query: str, *values: object) -> tuple[Any, ...]:
-        return self._all(query, *values)[0]
+        (row,) = self._all(query, *values)
+        return tuple(row)
 
     def _all(self, query: str, *values: object) -> list[Any]:
         try:

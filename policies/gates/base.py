@@ -26,13 +26,24 @@ class Ruling(NamedTuple):
 
 
 class Situation:
-    """What gates can see, arranged so that each looks only where it must."""
+    """What gates can see, arranged so that each looks only where it must.
 
-    def __init__(self, opportunity: Opportunity, history: History) -> None:
+    Args:
+        opportunity: What is asked.
+        history: What is known of the user's past.
+        reads: What the rules look at, as in `policies.rules.Variables`.
+    """
+
+    def __init__(
+        self,
+        opportunity: Opportunity,
+        history: History,
+        reads: frozenset[str] | None = None,
+    ) -> None:
         self.opportunity = opportunity
         self.history = history
         self.at_ms = opportunity.at_ms
-        self.variables = Variables(opportunity)
+        self.variables = Variables(opportunity, reads)
         self._held: dict[Rule, bool] = {}
         self._shown: dict[str, list[tuple[int, bool]]] = {}
         if history.impressions or history.reservations:

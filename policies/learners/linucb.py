@@ -171,9 +171,9 @@ class LinUCB:
         row_of = self._row_of
         rows = np.array([row_of.get(action.name, _UNKNOWN) for action in actions])
         pairs = x.take(self._left) * x.take(self._right) * self._twice
-        mean: FloatArray = self._theta.take(rows, axis=0) @ x
+        mean = _products(self._theta.take(rows, axis=0), x)
         # Rounding may leave a tiny negative; never a NaN.
-        variance = np.maximum(self._A_inv.take(rows, axis=0) @ pairs, 0.0)
+        variance = np.maximum(_products(self._A_inv.take(rows, axis=0), pairs), 0.0)
         bounds: FloatArray = mean + self.settings.alpha * np.sqrt(variance)
         return bounds
 
@@ -197,7 +197,7 @@ class LinUCB:
         x = self._vector(context)
         row = self._row_of.get(action.name) or self._new_row(action.name)
         theta = self._theta[row]
-        u = self._A_inv[row].take(self._square) @ x
+        u = _products(self._A_inv[row].take(self._square), x)
         # At least 1 but for rounding, because A⁻¹ is positive definite.
         scale = max(1.0 + float(x @ u), 1.0)
         error = bounded(reward, REWARD_MAX) - float(x @ theta)
@@ -243,6 +243,17 @@ class LinUCB:
         self._A_inv[row] = self._A_inv[_UNKNOWN]
         self._row_of[name] = row
         return row
+
+
+def _products(rows: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the inner product of each row and x.
+
+    As `rows @ x`, but by numpy itself. BLAS is faster on an idle machine, by 10 µs for
+    50 rows; on a busy one its threads wait for each other, for milliseconds. And its
+    last bits depend on how many threads and how many rows there are.
+    """
+    products: FloatArray = np.einsum("ij,j->i", rows, x)
+    return products
 
 
 def _places(name: str, dim: int) -> _Places:

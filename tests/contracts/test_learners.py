@@ -211,6 +211,20 @@ def test_the_order_of_features_and_of_actions_does_not_matter(
 
 
 @every_learner
+def test_a_score_does_not_depend_on_what_else_is_scored(
+    kind: type[LearnerSettings],
+) -> None:
+    rows = rows_of_a_world(200)
+    learner = learn(learner_of(kind), rows)
+    offers = [offer("tea"), offer("jam"), *(offer(f"new-{i}") for i in range(30))]
+
+    for context, *_ in rows[:20]:
+        together = learner.score(context, offers)
+        alone = [learner.score(context, [action])[0] for action in offers]
+        assert together.tolist() == alone
+
+
+@every_learner
 def test_features_and_actions_may_appear_and_vanish(
     kind: type[LearnerSettings],
 ) -> None:

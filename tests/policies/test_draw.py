@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -20,6 +20,7 @@ distributions = arrays(
 ).map(lambda weights: weights / weights.sum())
 
 
+@settings(deadline=None)
 @given(distribution=distributions)
 def test_units_sum_to_one_exactly_and_are_the_nearest(
     distribution: FloatArray,
@@ -28,10 +29,12 @@ def test_units_sum_to_one_exactly_and_are_the_nearest(
 
     assert sum(units) == PROBABILITY_UNITS
     off = np.abs(np.array(units) - distribution * PROBABILITY_UNITS)
+    # All but the one that takes up the rounding of all.
+    assert np.sort(off)[:-1].max(initial=0.0) <= 1.0
     assert off.max() <= len(units)
-    assert np.delete(off, distribution.argmax()).max(initial=0.0) <= 1.0
 
 
+@settings(deadline=None)
 @given(distribution=distributions, zeros=st.integers(0, 5))
 def test_what_is_possible_stays_so_and_what_is_not_too(
     distribution: FloatArray, zeros: int
@@ -109,6 +112,7 @@ def test_two_salts_draw_independently() -> None:
     assert abs(same - n / 2) < 4 * (n / 4) ** 0.5
 
 
+@settings(deadline=None)
 @given(decision_id=st.text(), before=st.integers(0, 9), after=st.integers(0, 9))
 def test_what_has_no_unit_is_never_drawn(
     decision_id: str, before: int, after: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -33,6 +33,7 @@ any_count = st.integers(0, 2**63)
 
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+@settings(deadline=None)
 @given(scores=any_scores, learned=any_count)
 def test_any_finite_scores_give_a_distribution(
     exploration: Exploration, scores: FloatArray, learned: int
@@ -46,6 +47,7 @@ def test_any_finite_scores_give_a_distribution(
 
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
+@settings(deadline=None)
 @given(scores=any_scores, learned=any_count)
 def test_a_better_action_is_never_less_likely(
     exploration: Exploration, scores: FloatArray, learned: int
@@ -123,7 +125,7 @@ def test_squarecb_weighs_by_the_inverse_of_the_gap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "message"),
+    ("kind", "wrong", "message"),
     [
         (EpsilonGreedy, {"epsilon": -0.1}, "epsilon must be from 0 to 1, not -0.1"),
         (EpsilonGreedy, {"epsilon": float("nan")}, "epsilon must be .* not nan"),
@@ -134,10 +136,10 @@ def test_squarecb_weighs_by_the_inverse_of_the_gap() -> None:
     ],
 )
 def test_what_is_out_of_range_is_refused_with_its_range(
-    kind: type[msgspec.Struct], settings: dict[str, float], message: str
+    kind: type[msgspec.Struct], wrong: dict[str, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        kind(**settings)
+        kind(**wrong)
 
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)

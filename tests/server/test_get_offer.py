@@ -145,7 +145,7 @@ async def test_what_the_catalogue_does_not_declare_is_logged_and_ignored(
     plain = await shop.ask("ada", context=Context(features=declared))
 
     # When both are decided
-    rich = await shop.ask("ada", context=Context(features=declared | others))
+    rich = await shop.ask("bob", context=Context(features=declared | others))
 
     # Then the distribution is the same, and the log holds everything
     assert list(plain.candidates) == list(rich.candidates)

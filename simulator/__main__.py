@@ -1,0 +1,292 @@
+"""The command line of the simulator."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from policies.errors import OpportuneError
+from simulator.evaluation import POLICIES, Evaluation, Value
+from simulator.evaluation import evaluate as evaluate_log
+from simulator.logs import Log, Watcher
+from simulator.replaying import Different, Replay
+from simulator.replaying import replay as replay_log
+
+__all__ = ["main"]
+
+_DIFFERS = 1
+_CANNOT = 2
+_SHOWN_MAX = 5
+_WIDTH_MAX = 60
+_WIDTH = 100
+
+_REASONS = {
+    "unreadable": "the record is no decision",
+    "missing": "the log lacks what it was made from",
+    "failed": "the engine refused it",
+    "catalogue": "the catalogue is not the one that was named",
+    "policy": "the policy is not the one that was named",
+    "model": "the model is written otherwise",
+    "actions": "other actions are eligible",
+    "probabilities": "other probabilities",
+    "chosen": "another draw",
+    "valid_until_ms": "another end of validity",
+    "opportunity": "another opportunity",
+    "history": "another history",
+}
+
+app = typer.Typer(
+    help="Reads the log of an Opportune server, and says what would have been.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+_err = Console(stderr=True, highlight=False)
+
+LogArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOG",
+        help="The server's file, or its URL as in the server's settings:"
+        " sqlite:///PATH. It is only read, and the server may be running.",
+    ),
+]
+JSONOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Also write the result to a file, as JSON."
+    ),
+]
+
+
+@app.command()
+def replay(
+    log: LogArgument,
+    json: JSONOption = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="By how much probabilities may differ, for a log from another kind"
+            " of machine; 1e-8 forgives rounding.",
+        ),
+    ] = 0.0,
+) -> None:
+    """Make every decision of a log again, and compare.
+
+    Ends with status 0 if all came out as they were logged, 1 if any did not, and 2 if
+    the log cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator replay opportune.db
+      opportune-simulator replay sqlite:///opportune.db --json replay.json
+    """  # noqa: D301 - a sign of click's: leave the lines as they are
+    started = time.perf_counter()
+    with _told(), Log(log) as opened, _progress() as watcher:
+        result = replay_log(opened, tolerance=tolerance, watcher=watcher)
+    _print_replay(result, time.perf_counter() - started)
+    _write(json, result)
+    if result.differing:
+        raise typer.Exit(_DIFFERS)
+
+
+@app.command()
+def evaluate(
+    log: LogArgument,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            metavar="NAME",
+            help="What to evaluate, as often as wanted: logged, uniform, latest (the"
+            " last policy with the last model), greedy (the same without exploration),"
+            " fixed:OFFER_ID, fixed:no_offer, or the path of a settings file, whose"
+            f" [policy] is trained on the log. Without it: {', '.join(POLICIES)}.",
+        ),
+    ] = None,
+    json: JSONOption = None,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=0.9999, help="How often an interval is to hold the truth."
+        ),
+    ] = 0.95,
+) -> None:
+    """Estimate what other policies would have earned.
+
+    Values are rewards per decision, over the decisions that have one. `ips` is
+    unbiased and noisy, `snips` calmer, `dr` calmer still where rewards can be
+    predicted. Where the log cannot tell, the table says so and why: do not decide on
+    such numbers. Ends with status 2 if the log or a policy cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator evaluate opportune.db
+      opportune-simulator evaluate opportune.db -p logged -p fixed:no_offer
+      opportune-simulator evaluate opportune.db -p latest -p bolder.toml --json out.json
+    """  # noqa: D301 - as above
+    with _told(), Log(log) as opened, _progress() as watcher:
+        names = policy or list(POLICIES)
+        result = evaluate_log(opened, names, confidence=confidence, watcher=watcher)
+    _print_evaluation(result)
+    _write(json, result)
+
+
+def _print_replay(result: Replay, seconds: float) -> None:
+    table = Table(
+        "decisions", "", title=f"Replay of {result.log}", title_justify="left"
+    )
+    table.columns[1].justify = "right"
+    table.add_row("identical", f"{result.identical:,}")
+    if result.close:
+        table.add_row("within the tolerance", f"{result.close:,}")
+    for reason, count in result.reasons.items():
+        table.add_row(f"differ: {_REASONS[reason]}", f"{count:,}")
+    table.add_section()
+    table.add_row("all", f"{result.decisions:,}")
+    _out.print(table)
+    _out.print(
+        f"{result.models:,} models, {result.policies:,} policies,"
+        f" {result.catalogues:,} catalogues;"
+        f" {result.decisions / seconds:,.0f} decisions/s"
+    )
+    for different in result.first[:_SHOWN_MAX]:
+        _print_different(different)
+    more = result.differing - _SHOWN_MAX
+    if more > 0:
+        _out.print(f"and {more:,} more that differ")
+
+
+def _print_different(different: Different) -> None:
+    where = f"decision {different.position}, {different.decision_id}"
+    reason = _REASONS[different.reason]
+    _out.print(f"\n{where}: {reason}", markup=False)
+    if different.detail:
+        _out.print(f"  {different.detail}", markup=False)
+    for field in different.fields:
+        logged, again = _short(field.logged), _short(field.again)
+        _out.print(f"  {field.field}: logged {logged}, again {again}", markup=False)
+
+
+def _short(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _WIDTH_MAX else text[: _WIDTH_MAX - 1] + "…"
+
+
+def _print_evaluation(result: Evaluation) -> None:
+    title = f"Reward per decision: {result.rewarded:,} decisions of {result.log}"
+    table = Table(title=title, title_justify="left")
+    confidence = f"{result.values[0].confidence:.4g}"
+    percent = f"{float(confidence) * 100:g} % interval"
+    for name in ("policy", "estimator"):
+        table.add_column(name)
+    for name in ("value", percent, "n", "ESS"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("reliable")
+    before = ""
+    for value in result.values:
+        if before and value.policy != before:
+            table.add_section()
+        table.add_row(*_cells(value, value.policy in result.trained_on_log))
+        before = value.policy
+    _out.print(table)
+    for name, about in result.about.items():
+        mark = " †" if name in result.trained_on_log else ""
+        _out.print(f"{name}{mark}: {about}", markup=False)
+    if result.trained_on_log:
+        _out.print("† has learned from the rewards that it is judged by: expect less")
+    for note in result.notes:
+        _out.print(f"Note: {note}.", markup=False)
+    _print_doubts(result)
+
+
+def _cells(value: Value, trained: bool) -> tuple[str, ...]:  # noqa: FBT001
+    interval = f"{_number(value.low, '−∞')} … {_number(value.high, '∞')}"
+    return (
+        value.policy + (" †" if trained else ""),
+        value.estimator,
+        _number(value.value, "?"),
+        "?" if value.value is None else interval,
+        f"{value.n:,}",
+        f"{value.ess:,.0f}",
+        "yes" if value.reliable else "no",
+    )
+
+
+def _number(number: float | None, otherwise: str) -> str:
+    return otherwise if number is None else f"{number:.4f}"
+
+
+def _print_doubts(result: Evaluation) -> None:
+    """Say why not to decide on a number, once for estimators that agree on it."""
+    doubts: dict[tuple[str, str], list[str]] = {}
+    for value in result.values:
+        for doubt in value.doubts:
+            doubts.setdefault((value.policy, doubt), []).append(value.estimator)
+    for (policy, doubt), estimators in doubts.items():
+        names = ", ".join(estimators)
+        _out.print(f"Not reliable: {policy} ({names}): {doubt}.", markup=False)
+
+
+def _write(path: Path | None, result: Replay | Evaluation) -> None:
+    if path is None:
+        return
+    text = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+    try:
+        path.write_bytes(text)
+    except OSError as error:
+        _fail(f"{path}: cannot be written: {error.strerror}")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong with a log or a policy, and end."""
+    try:
+        yield
+    except OpportuneError as error:
+        _fail(str(error))
+
+
+@contextmanager
+def _progress() -> Iterator[Watcher]:
+    """Show on a terminal how far the work is, a line for each part of it."""
+    with Progress(
+        console=_err, transient=True, disable=not _err.is_terminal
+    ) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def watch(doing: str, done: int, total: int) -> None:
+            if doing not in tasks:
+                tasks[doing] = progress.add_task(doing)
+            progress.update(tasks[doing], completed=done, total=total)
+
+        yield watch
+
+
+def _fail(message: str) -> NoReturn:
+    _err.print(message, soft_wrap=True, markup=False)
+    raise typer.Exit(_CANNOT)
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
