@@ -39,6 +39,15 @@ class Echo(DecisionServiceServicer):
         del request, context
         return self._answer
 
+    async def ReportOutcome(  # noqa: N802 - the name is the proto's
+        self,
+        request: decision_service_pb2.ReportOutcomeRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> decision_service_pb2.ReportOutcomeResponse:
+        """Answer nothing."""
+        del request, context
+        return decision_service_pb2.ReportOutcomeResponse()
+
 
 async def serve(answer: decision_service_pb2.GetOfferResponse) -> None:
     """Serve on a free port until told to stop, and say where."""

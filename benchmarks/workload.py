@@ -68,7 +68,7 @@ def catalogue_text(offers: int) -> str:
     Each offer has one creative, two caps, a dismissal's cool-down and two features of
     its own; every third has a rule too.
     """
-    parts = ["valid_for = \"2m\"\n", _FEATURES, f"[placements.{PLACEMENT}]\n"]
+    parts = ['valid_for = "2m"\n', _FEATURES, f"[placements.{PLACEMENT}]\n"]
     for number in range(offers):
         part = _OFFER.format(
             number=number,

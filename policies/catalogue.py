@@ -119,7 +119,7 @@ class Offer(msgspec.Struct, frozen=True):
     Attributes:
         gates: What it must pass, the cheapest first.
         first_gates: Those of them that can reject it for a user who has no past
-            with it.
+            with it; one object for all offers with equal ones.
     """
 
     offer_id: str
@@ -234,6 +234,7 @@ class _Compiler:
         if not self.placements:
             top.problem("a catalogue has at least one placement", "placements")
         self._rules: dict[str, Rule] = {}
+        self._gates: dict[tuple[Gate, ...], tuple[Gate, ...]] = {}
         self.offers: dict[str, Offer] = {}
         self.actions = [Action(NO_OFFER, "", "", "", (("no_offer", 1.0),))]
         for offer_id, section in tables["offers"].items():
@@ -293,7 +294,9 @@ class _Compiler:
             start_ms,
             end_ms,
             gates=tuple(gates),
-            first_gates=tuple(gate for gate in gates if not gate.of_history),
+            first_gates=self._shared(
+                tuple(gate for gate in gates if not gate.of_history)
+            ),
         )
         features = self._known(section, spec.features)
         for creative_id, wording in (creatives or {"default": ()}).items():
@@ -325,6 +328,9 @@ class _Compiler:
         except ValueError as error:
             section.problem(str(error), "eligible")
             return []
+
+    def _shared(self, gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
+        return self._gates.setdefault(gates, gates)
 
     def _known(self, section: Section, values: dict[str, FeatureValue]) -> Features:
         """Read the features of an offer or a creative, all of which are declared."""

@@ -7,13 +7,13 @@ the history and the policy, so that explaining one is making it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from policies.catalogue import Catalogue, Offer
 from policies.draw import draw, to_units
 from policies.features import context_features
-from policies.gates import Situation
+from policies.gates import Gate, Ruling, Situation
 from policies.model import (
     NO_OFFER,
     Action,
@@ -79,15 +79,19 @@ def eligible(
     first gate that rejects; when an offer is eligible again depends on all of them.
     """
     situation = Situation(opportunity, history, catalogue.reads)
-    rulings: dict[str, Rejection | None] = {}
+    rulings: dict[str, Ruling | None] = {}
+    alike: dict[int, Ruling | None] = {}
     actions = [catalogue.actions[NO_OFFER]]
     for action in catalogue.candidates(opportunity.placements, opportunity.offers):
         offer_id = action.offer_id
         if offer_id not in rulings:
-            rulings[offer_id] = _rule(catalogue.offers[offer_id], situation)
+            offer = catalogue.offers[offer_id]
+            rulings[offer_id] = _rule(offer, situation, alike)
         if rulings[offer_id] is None:
             actions.append(action)
-    return actions, tuple(r for r in rulings.values() if r is not None)
+    return actions, tuple(
+        Rejection(offer_id, *ruling) for offer_id, ruling in rulings.items() if ruling
+    )
 
 
 def silence(decision: Decision, rejections: Sequence[Rejection]) -> Silence:
@@ -109,22 +113,30 @@ def silence(decision: Decision, rejections: Sequence[Rejection]) -> Silence:
     return Silence(soonest.reason, soonest.next_eligible_ms)
 
 
-def _rule(offer: Offer, situation: Situation) -> Rejection | None:
+def _rule(
+    offer: Offer, situation: Situation, alike: dict[int, Ruling | None]
+) -> Ruling | None:
+    """Rule on an offer, once for all that have the same gates and no past."""
+    if offer.offer_id in situation.touched:
+        return _ask(offer.gates, offer.offer_id, situation)
+    key = id(offer.first_gates)
+    if key not in alike:
+        alike[key] = _ask(offer.first_gates, offer.offer_id, situation)
+    return alike[key]
+
+
+def _ask(gates: Iterable[Gate], offer_id: str, situation: Situation) -> Ruling | None:
     """Ask the gates in order; once one has rejected, ask the rest only for times."""
-    touched = situation.touched(offer.offer_id)
-    gates = iter(offer.gates if touched else offer.first_gates)
-    for gate in gates:
-        ruling = gate.reject(offer.offer_id, situation)
+    asked = iter(gates)
+    for gate in asked:
+        ruling = gate.reject(offer_id, situation)
         if ruling is not None:
             break
     else:
         return None
-    times = [ruling.next_eligible_ms]
-    for gate in gates:
-        later = gate.reject(offer.offer_id, situation)
-        if later is not None:
-            times.append(later.next_eligible_ms)
-    return Rejection(offer.offer_id, ruling.reason, _latest(times))
+    later = [gate.reject(offer_id, situation) for gate in asked]
+    times = [r.next_eligible_ms for r in [ruling, *later] if r is not None]
+    return Ruling(ruling.reason, _latest(times))
 
 
 def _latest(times: Sequence[int | None]) -> int | None:

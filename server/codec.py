@@ -48,7 +48,6 @@ _FEATURES_MAX = 100
 _PLACEMENTS_MAX = 50
 _OFFERS_MAX = 1_000
 _OUTCOMES_MAX = 100
-_PROBLEMS_MAX = 20  # A status travels as a header, which holds 8 KB.
 _QUOTE_MAX = 40
 _CLOCK_SKEW_MS = 300_000
 _SNOOZE_MAX_MS = 366 * 86_400_000
@@ -91,12 +90,6 @@ class _Check:
 
     def done(self) -> None:
         """Raise if anything was wrong."""
-        if len(self.problems) > _PROBLEMS_MAX:
-            rest = len(self.problems) - _PROBLEMS_MAX
-            kept = self.problems[:_PROBLEMS_MAX]
-            raise InvalidRequestError(
-                [*kept, Problem("…", f"{rest} more wrong values")]
-            )
         if self.problems:
             raise InvalidRequestError(self.problems)
 

@@ -20,9 +20,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from opportune.v1 import decision_service_pb2
-from opportune.v1.decision_service_pb2_grpc import (
-    add_DecisionServiceServicer_to_server,
-)
 from policies import catalogue as catalogues
 from policies.errors import StoreUnavailableError
 from policies.policy import Policy
@@ -30,7 +27,7 @@ from server import telemetry
 from server.learning import Learning
 from server.service import DecisionService, system_clock
 from server.settings import Settings
-from server.status import StatusInterceptor
+from server.status import Guard
 from server.stores.base import ServingStore
 from server.stores.opening import open_serving, open_training
 
@@ -38,7 +35,7 @@ __all__ = ["READY", "follow_models", "learn", "make_server", "serve"]
 
 READY = "ready"
 
-_SERVICE = decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"].full_name
+_SERVICE = decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"]
 _MAINTAIN_S = 0.5
 
 _log = structlog.get_logger()
@@ -86,16 +83,14 @@ async def make_server(
     service: DecisionService, settings: Settings
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Make a server of the service, with health checks and reflection."""
-    server = grpc.aio.server(
-        interceptors=[StatusInterceptor(settings.server.in_flight_max)],
-        options=[("grpc.so_reuseport", 1)],
-    )
-    add_DecisionServiceServicer_to_server(service, server)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
+    guard = Guard(settings.server.in_flight_max)
+    server.add_generic_rpc_handlers((guard.handler(_SERVICE, service),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    for name in ("", _SERVICE):
+    for name in ("", _SERVICE.full_name):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    names = (_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    names = (_SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server, checks
 

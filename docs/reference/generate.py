@@ -67,9 +67,10 @@ def catalogue_tables() -> str:
         ("`caps`, in an offer", catalogue.CapSpec),
         ("`[offers.ID.creatives.ID]`", catalogue.CreativeSpec),
     )
-    return "\n".join(
-        line for title, kind in parts for line in _struct(kind, f"## {title}")
-    )
+    lines = [f"There are at most {model.ACTIONS_MAX:,} actions.\n"]
+    for title, kind in parts:
+        lines += _struct(kind, f"## {title}")
+    return "\n".join(lines)
 
 
 def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]:

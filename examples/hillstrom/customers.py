@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from opportune.v1 import Context, FeatureValue, GetOfferRequest
+from opportune.v1 import Context, GetOfferRequest
+from opportune.v1 import FeatureValue as FeatureMessage
+from policies.model import FeatureValue
 
 __all__ = ["OFFERS", "Customer", "read_customers", "request", "shuffled"]
 
@@ -57,7 +59,7 @@ class Customer(NamedTuple):
         return f"customer-{self.number}"
 
     @property
-    def features(self) -> dict[str, float | bool | str]:
+    def features(self) -> dict[str, FeatureValue]:
         """What the shop knew, by the names that the catalogue declares."""
         return {
             "recency": self.recency,
@@ -98,20 +100,20 @@ def request(customer: Customer, seed: int) -> GetOfferRequest:
         placement_ids=["email"],
         context=Context(
             features={
-                name: _feature_value(value) for name, value in customer.features.items()
+                name: _message(value) for name, value in customer.features.items()
             }
         ),
     )
 
 
-def _feature_value(value: float | bool | str) -> FeatureValue:
+def _message(value: FeatureValue) -> FeatureMessage:
     match value:
         case bool():
-            return FeatureValue(flag=value)
+            return FeatureMessage(flag=value)
         case str():
-            return FeatureValue(category=value)
+            return FeatureMessage(category=value)
         case _:
-            return FeatureValue(number=value)
+            return FeatureMessage(number=value)
 
 
 def _customer(number: int, row: dict[str, str]) -> Customer:

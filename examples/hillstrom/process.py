@@ -84,9 +84,7 @@ class ServerProcess:
         working = asyncio.ensure_future(work)
         ending = asyncio.ensure_future(self._process.wait())
         try:
-            await asyncio.wait(
-                [working, ending], return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 code = self._process.returncode
                 raise ServerEndedError(_ended(self._folder, code))

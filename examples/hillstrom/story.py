@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from opportune.v1 import (
     DECISION_VIEW_FULL,
     Context,
     Decision,
-    DecisionServiceStub,
     GetOfferRequest,
     Moment,
     Money,
@@ -21,6 +21,9 @@ from opportune.v1 import (
     ReportOutcomeRequest,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from opportune.v1.decision_service_pb2_grpc import DecisionServiceAsyncStub
 
 __all__ = ["Story", "tell"]
 
@@ -35,8 +38,8 @@ _DISMISSED = OutcomeKind.OUTCOME_KIND_DISMISSED
 _ACCEPTED = OutcomeKind.OUTCOME_KIND_ACCEPTED
 
 _NAMES = {
-    "more_storage": "“twice the storage”",
-    "team_plan": "“team plan”",
+    "more_storage": "twice the storage",
+    "team_plan": "the team plan",
     "": "silence",
 }
 
@@ -63,7 +66,7 @@ class Story:
 
 
 async def tell(
-    stub: DecisionServiceStub,
+    stub: DecisionServiceAsyncStub,
     seed: int,
     learned: Callable[[int], Awaitable[object]],
     say: Callable[[str], None],
@@ -82,7 +85,7 @@ async def tell(
 class _Telling:
     def __init__(
         self,
-        stub: DecisionServiceStub,
+        stub: DecisionServiceAsyncStub,
         seed: int,
         learned: Callable[[int], Awaitable[object]],
         say: Callable[[str], None],
@@ -95,39 +98,36 @@ class _Telling:
         self._asked = 0
 
     async def tell(self) -> Story:
-        """Ada nears a limit, dismisses, gets silence, another offer, its cap, accepts."""
+        """Let Ada dismiss an offer, meet silence, another offer, a cap, and accept."""
         story = self._story
         before = await self._probe("ben")
-        story.before = _chances(before)
         storage = await self._until(
-            "more_storage", "Ada has filled 9.4 of her 10 GB", "limit_near", 9.4, 3
+            "more_storage", "Ada has filled 9.4 of 10 GB", "limit_near", 9.4, 3
         )
         if storage is not None:
             await self._report(storage, _SHOWN, _DISMISSED)
-            self._line("She waves it away", "reported: shown, dismissed")
+            self._line("She waves it away", "reported shown and dismissed")
             silence = await self._ask("ada", "limit_near", 9.6, 3)
-            self._line("A minute later she is at 9.6 GB", _why(silence))
+            self._line("She has filled 9.6 GB", _why(silence))
         plan = await self._until(
-            "team_plan", "She shares her 12th file this week", "shared", 9.6, 12
+            "team_plan", "She shares her 12th file", "shared", 9.6, 12
         )
         if plan is not None:
             await self._report(plan, _SHOWN)
-            self._line("She sees it and works on", "reported: shown")
+            self._line("She sees it, and works on", "reported shown")
             capped = await self._ask("ada", "shared", 9.6, 13)
-            self._line("She shares one more", _why(capped))
+            self._line("She shares her 13th file", _why(capped))
             await self._report(plan, _ACCEPTED, revenue_cents=_PRICE_CENTS)
-            self._line(
-                "She goes back to it and takes it",
-                f"reported: accepted, {_PRICE_CENTS / 100:.2f} USD",
-            )
+            price = f"{_PRICE_CENTS / 100:.2f} USD"
+            self._line("She goes back and takes it", f"reported accepted, {price}")
         story.complete = storage is not None and plan is not None
         after = await self._after_learning(before)
-        story.after = _chances(after)
-        for offer_id in ("team_plan", "more_storage", ""):
-            was, now = story.before[offer_id], story.after[offer_id]
-            self._line(
-                f"For others like her, {_NAMES[offer_id]}", f"{was:.0%} before, {now:.0%} now"
-            )
+        story.before, story.after = _chances(before), _chances(after)
+        changes = [
+            f"{name} {story.before[offer_id]:.0%} → {story.after[offer_id]:.0%}"
+            for offer_id, name in _NAMES.items()
+        ]
+        self._line("For others of her segment", ", ".join(changes))
         return story
 
     async def _until(
@@ -140,19 +140,17 @@ class _Telling:
             if decision.offer_id == offer_id:
                 self._line(
                     moment,
-                    f"offered {_NAMES[offer_id]}, with probability"
-                    f" {decision.propensity:.0%} (silence {chances['']:.0%})",
+                    f"offered {_NAMES[offer_id]}, propensity {decision.propensity:.0%}",
                 )
                 return decision
             self._line(
                 moment,
-                f"silence, drawn with probability {decision.propensity:.0%}"
-                f" ({Reason.Name(decision.reason).removeprefix('REASON_')});"
+                f"silence was drawn, propensity {decision.propensity:.0%}:"
                 f" {_NAMES[offer_id]} had {chances.get(offer_id, 0.0):.0%}",
             )
-            moment = "The same again at the next moment"
+            moment = "The next such moment"
         self._line(
-            moment, f"{_NAMES[offer_id]} was not drawn; the story goes on without it"
+            moment, f"{_NAMES[offer_id]} was never drawn; the story goes on without"
         )
         return None
 
@@ -196,7 +194,7 @@ class _Telling:
         return response.decisions[0]
 
     async def _report(
-        self, decision: Decision, *kinds: OutcomeKind, revenue_cents: int = 0
+        self, decision: Decision, *kinds: OutcomeKind.ValueType, revenue_cents: int = 0
     ) -> None:
         outcomes = [
             Outcome(outcome_id=OutcomeKind.Name(kind).lower(), kind=kind)
@@ -214,7 +212,7 @@ class _Telling:
         )
 
     def _line(self, happened: str, answered: str) -> None:
-        line = f"{happened:<42} → {answered}"
+        line = f"{happened:<27} → {answered}"
         self._story.lines.append(line)
         self._say(line)
 
@@ -229,9 +227,10 @@ def _why(decision: Decision) -> str:
         return f"offered {_NAMES[decision.offer_id]}, against what its rules promise"
     reason = Reason.Name(decision.reason).removeprefix("REASON_")
     if not decision.HasField("next_eligible_time"):
-        return f"silence: {reason}"
-    again = datetime.fromtimestamp(decision.next_eligible_time.seconds).astimezone()
-    wait = decision.next_eligible_time.seconds - decision.decide_time.seconds
+        return f"silence, {reason}"
+    seconds = decision.next_eligible_time.seconds
+    again = datetime.fromtimestamp(seconds, UTC).astimezone()
+    wait = seconds - decision.decide_time.seconds
     days = round(wait / 86_400)
     unit = "day" if days == 1 else "days"
-    return f"silence: {reason}, again in {days} {unit} ({again:%a %d %b %H:%M})"
+    return f"silence, {reason}; eligible in {days} {unit}, {again:%a %d %b %H:%M}"

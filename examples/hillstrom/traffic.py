@@ -1,12 +1,12 @@
-"""Sends the customers through the server, many at a time, and tells it what they did."""
+"""Sends the customers through the server, many at once, and reports what they did."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from examples.hillstrom.customers import Customer, request
 from examples.hillstrom.process import ServerProcess
@@ -19,7 +19,10 @@ from opportune.v1 import (
     ReportOutcomeRequest,
 )
 
-__all__ = ["Answer", "Traffic", "ask_again", "send"]
+if TYPE_CHECKING:
+    from opportune.v1.decision_service_pb2_grpc import DecisionServiceAsyncStub
+
+__all__ = ["ALONE", "IN_FLIGHT", "Answer", "Traffic", "ask_again", "release", "send"]
 
 IN_FLIGHT = 48
 """How many customers are under way at once."""
@@ -153,7 +156,7 @@ async def release(server: ServerProcess, answers: Sequence[Answer]) -> None:
         )
 
 
-async def _together(works: Iterable[asyncio._CoroutineLike[None]]) -> None:
+async def _together(works: Iterable[Coroutine[None, None, None]]) -> None:
     """Do all of it; if one fails, end the others and fail with its error."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
@@ -165,7 +168,7 @@ async def _together(works: Iterable[asyncio._CoroutineLike[None]]) -> None:
 
 
 async def _serve(
-    stub: DecisionServiceStub,
+    stub: DecisionServiceAsyncStub,
     customer: Customer,
     asked: GetOfferRequest,
     traffic: Traffic,
@@ -212,7 +215,7 @@ def _not_shown() -> Outcome:
 
 
 async def _report(
-    stub: DecisionServiceStub, decision_id: str, outcomes: list[Outcome]
+    stub: DecisionServiceAsyncStub, decision_id: str, outcomes: list[Outcome]
 ) -> None:
     await stub.ReportOutcome(
         ReportOutcomeRequest(decision_id=decision_id, outcomes=outcomes)

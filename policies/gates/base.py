@@ -32,6 +32,9 @@ class Situation:
         opportunity: What is asked.
         history: What is known of the user's past.
         reads: What the rules look at, as in `policies.rules.Variables`.
+
+    Attributes:
+        touched: The offers that the user has a past with.
     """
 
     def __init__(
@@ -48,10 +51,7 @@ class Situation:
         self._shown: dict[str, list[tuple[int, bool]]] = {}
         if history.impressions or history.reservations:
             self._shown = self._arrange()
-
-    def touched(self, offer_id: str) -> bool:
-        """Say whether the history knows of the offer at all."""
-        return offer_id in self._shown or offer_id in self.history.dismissals
+        self.touched = self._shown.keys() | history.dismissals.keys()
 
     def holds(self, rule: Rule) -> bool:
         """Say whether a rule holds; each is evaluated once."""
@@ -81,8 +81,9 @@ class Gate(Protocol):
     """A rule that may rule an offer out.
 
     Attributes:
-        of_history: Whether only the user's past with the very offer can make it
-            reject: it need not be asked where there is none.
+        of_history: Whether it rejects for the user's past with the very offer, and
+            for nothing else: it need not be asked where there is none. One that is
+            not of history treats all offers alike.
     """
 
     of_history: ClassVar[bool]

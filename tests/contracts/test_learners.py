@@ -20,7 +20,7 @@ from policies.policy import LearnerSettings, Policy, PolicySettings
 KINDS: list[type[LearnerSettings]] = list(get_args(LearnerSettings))
 
 every_learner = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-fast = settings(deadline=None, max_examples=20)
+fast = settings(deadline=None, max_examples=15)
 
 Row = tuple[Features, Action, float, float]
 

@@ -33,7 +33,7 @@ any_count = st.integers(0, 2**63)
 
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(scores=any_scores, learned=any_count)
 def test_any_finite_scores_give_a_distribution(
     exploration: Exploration, scores: FloatArray, learned: int
@@ -47,7 +47,7 @@ def test_any_finite_scores_give_a_distribution(
 
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(scores=any_scores, learned=any_count)
 def test_a_better_action_is_never_less_likely(
     exploration: Exploration, scores: FloatArray, learned: int

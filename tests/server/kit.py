@@ -144,25 +144,20 @@ class Shop:
         return decision
 
     async def offered(
-        self, user_id: str = "ada", offer_id: str = "", **fields: Any
+        self,
+        user_id: str = "ada",
+        offer_id: str = "",
+        *placement_ids: str,
+        **fields: Any,
     ) -> Decision:
         """Ask until the draw falls on an offer; silence changes nothing."""
         if offer_id:
             fields["offer_ids"] = [offer_id]
         for _ in range(_TRIES):
-            decision = await self.ask(user_id, **fields)
+            decision = await self.ask(user_id, *placement_ids, **fields)
             if decision.offer_id:
                 return decision
         raise AssertionError(f"no offer in {_TRIES} draws: {decision}")
-
-    async def silent(self, user_id: str = "ada", **fields: Any) -> Decision:
-        """Ask until the draw falls on no offer, and take back what was offered."""
-        for _ in range(_TRIES):
-            decision = await self.ask(user_id, **fields)
-            if not decision.offer_id:
-                return decision
-            await self.report(decision, NOT_SHOWN)
-        raise AssertionError(f"no silence in {_TRIES} draws")
 
     async def report(
         self, decision: Decision | str, *kinds: int, at_ms: int | None = None

@@ -1,0 +1,398 @@
+"""The docs name all there is, and what they show works.
+
+Examples of catalogues and settings are read by their readers. Pages with programs run
+against a server that is started from the pages' own files: what a page calls
+`# NAME` in the first line of an example is written to a file of that name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+import prometheus_client
+import prometheus_client.metrics
+import pytest
+import sqlite_utils
+import typer
+import typer.main
+from google.protobuf.descriptor import FileDescriptor
+from google.rpc import error_details_pb2
+
+from opportune.v1 import (
+    context_pb2,
+    decision_pb2,
+    decision_service_pb2,
+    outcome_pb2,
+)
+from policies import catalogue, errors, features, model
+from policies.errors import FileError
+from server import telemetry
+from server.settings import Settings, read_settings
+from server.status import status_of
+from server.stores.sqlite import migrate
+from tests.server import kit
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+FILES = (context_pb2, decision_pb2, decision_service_pb2, outcome_pb2)
+ADDRESS = "127.0.0.1:50051"
+
+
+class Example(NamedTuple):
+    """A fenced block of a page."""
+
+    page: Path
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str:
+        """The file that it is to be saved as; empty where it does not say."""
+        named = re.match(r"# (\S+\.\w+)\n", self.text)
+        return named.group(1) if named else ""
+
+    @property
+    def name(self) -> str:
+        """What to call it in the name of a test."""
+        place = self.page.relative_to(ROOT)
+        return f"{place}:{self.file or self.text.splitlines()[0]}"
+
+
+def examples(page: Path, language: str) -> list[Example]:
+    """Return a page's blocks in a language."""
+    fence = rf"^```{language}\n(.*?)^```$"
+    found = re.findall(fence, page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [Example(page, language, text) for text in found]
+
+
+def named(example: Example) -> str:
+    return example.name
+
+
+TOMLS = [example for page in PAGES for example in examples(page, "toml")]
+PROGRAMS = [
+    page
+    for page in PAGES
+    if any(">>>" not in example.text for example in examples(page, "python"))
+]
+
+
+def is_catalogue(example: Example) -> bool:
+    return "[offers" in example.text or "[placements" in example.text
+
+
+# --- All there is is named --------------------------------------------------------
+
+
+def reference(page: str) -> str:
+    return (DOCS / "reference" / page).read_text()
+
+
+def section(text: str, title: str) -> str:
+    """Return what stands under a heading, up to the next of its level or above."""
+    match = re.search(rf"^(#+) {re.escape(title)}$", text, flags=re.MULTILINE)
+    assert match is not None, title
+    rest = text[match.end() :]
+    end = re.search(rf"^#{{1,{len(match.group(1))}}} ", rest, flags=re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def descriptors() -> list[FileDescriptor]:
+    return [module.DESCRIPTOR for module in FILES]
+
+
+MESSAGES = {
+    message.name: message
+    for file in descriptors()
+    for message in file.message_types_by_name.values()
+}
+ENUMS = {
+    enum.name: enum
+    for file in descriptors()
+    for enum in file.enum_types_by_name.values()
+}
+METHODS = [
+    method.name
+    for service in decision_service_pb2.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_call_is_documented(method: str) -> None:
+    assert section(reference("api.md"), method).strip()
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_every_field_of_a_message_is_documented(message: str) -> None:
+    said = section(reference("api.md"), message)
+    for field in MESSAGES[message].fields:
+        assert f"| `{field.name}` |" in said
+
+
+@pytest.mark.parametrize("enum", ENUMS)
+def test_every_value_of_an_enum_is_documented(enum: str) -> None:
+    said = section(reference("api.md"), enum)
+    for value in ENUMS[enum].values:
+        assert f"| `{value.name}` |" in said
+
+
+@pytest.mark.parametrize("reason", decision_pb2.Reason.keys()[1:])
+def test_every_reason_is_explained_to_those_who_write_catalogues(reason: str) -> None:
+    page = (DOCS / "how-to" / "write-a-catalogue.md").read_text()
+    assert f"| `{reason.removeprefix('REASON_')}` |" in page
+
+
+@pytest.mark.parametrize("kind", outcome_pb2.OutcomeKind.keys()[1:])
+def test_every_outcome_is_explained_to_those_who_report_it(kind: str) -> None:
+    page = (DOCS / "how-to" / "report-outcomes.md").read_text()
+    assert f"`{kind.removeprefix('OUTCOME_KIND_')}`" in page
+
+
+def setting_keys(kind: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the heading under which each setting is, and its key."""
+    for field in msgspec.structs.fields(kind):
+        here = f"{path}.{field.name}".lstrip(".")
+        kinds = [k for k in (get_args(field.type) or (field.type,)) if is_struct(k)]
+        if not kinds:
+            yield f"`[{path}]`", field.name
+        for each in kinds:
+            tag = each.__struct_config__.tag
+            if tag is None:
+                yield from setting_keys(each, here)
+            else:
+                title = f'`kind = "{tag}"`'
+                yield from ((title, f.name) for f in msgspec.structs.fields(each))
+
+
+def is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+@pytest.mark.parametrize(("title", "key"), list(setting_keys(Settings, "")))
+def test_every_setting_is_documented(title: str, key: str) -> None:
+    assert f"| `{key}` |" in section(reference("settings.md"), title)
+
+
+CATALOGUE_TABLES = {
+    "At the top": catalogue.CatalogueSpec,
+    "`[features.NAME]`": features.FeatureSpec,
+    "`[placements.ID]`": catalogue.PlacementSpec,
+    "`[offers.ID]`": catalogue.OfferSpec,
+    "`caps`, in an offer": catalogue.CapSpec,
+    "`[offers.ID.creatives.ID]`": catalogue.CreativeSpec,
+}
+
+
+def test_every_table_of_a_catalogue_is_known_to_these_tests() -> None:
+    specs = {
+        spec
+        for module in (catalogue, features)
+        for name, spec in vars(module).items()
+        if name.endswith("Spec")
+    }
+    assert specs == set(CATALOGUE_TABLES.values())
+
+
+@pytest.mark.parametrize("title", CATALOGUE_TABLES)
+def test_every_key_of_a_catalogue_is_documented(title: str) -> None:
+    said = section(reference("catalogue.md"), title)
+    for field in msgspec.structs.fields(CATALOGUE_TABLES[title]):
+        assert f"| `{field.name}` |" in said
+
+
+ERRORS = [
+    errors.InvalidRequestError([]),
+    errors.NotFoundError("decision", "d"),
+    errors.OverloadedError(1.0),
+    errors.StoreUnavailableError(1.0),
+    RuntimeError(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_every_reason_of_an_error_is_documented(error: Exception) -> None:
+    info = error_details_pb2.ErrorInfo()
+    status_of(error).details[0].Unpack(info)
+    assert f"| `{info.reason}` |" in reference("errors.md")
+
+
+def test_every_error_with_a_status_is_known_to_these_tests() -> None:
+    with_status = {kind for kind in status_of.registry if kind is not object}  # type: ignore[attr-defined]
+    assert with_status == {type(error) for error in ERRORS[:-1]}
+
+
+METRICS = [
+    metric
+    for metric in vars(telemetry).values()
+    if isinstance(metric, prometheus_client.metrics.MetricWrapperBase)
+]
+
+
+@pytest.mark.parametrize(
+    "metric", METRICS, ids=lambda metric: metric.describe()[0].name
+)
+def test_every_metric_is_documented(
+    metric: prometheus_client.metrics.MetricWrapperBase,
+) -> None:
+    (family,) = metric.describe()
+    name = family.name + ("_total" if family.type == "counter" else "")
+    assert f"| `{name}` | {family.type} |" in reference("metrics.md")
+
+
+def commands(module: str) -> Mapping[str, Any]:
+    scope = vars(importlib.import_module(module))
+    (app,) = (value for value in scope.values() if isinstance(value, typer.Typer))
+    found: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "program"),
+    [
+        ("server.__main__", "opportune-server"),
+        ("simulator.__main__", "opportune-simulator"),
+    ],
+)
+def test_every_command_is_documented_with_its_options(
+    module: str, program: str
+) -> None:
+    for name, command in commands(module).items():
+        if command.hidden:
+            continue
+        said = section(reference("commands.md"), f"{program} {name}")
+        for parameter in command.params:
+            for option in parameter.opts:
+                assert option in said or option in said.lower()
+
+
+def test_every_view_and_its_columns_are_documented(tmp_path: Path) -> None:
+    path = tmp_path / "opportune.db"
+    migrate(path)
+    said = section(reference("log.md"), "Views")
+    for view in sqlite_utils.Database(path).views:
+        columns = ", ".join(f"`{column.name}`" for column in view.columns)
+        assert f"| `{view.name}` | {columns} |" in said
+
+
+LOGGED = [
+    noun
+    for noun in vars(model).values()
+    if is_struct(noun)
+    and noun.__module__ == model.__name__
+    and noun not in (model.Action, model.Rejection, model.Resolution)
+    and not noun.__name__.startswith("_")
+]
+
+
+@pytest.mark.parametrize("noun", LOGGED, ids=lambda noun: noun.__name__)
+def test_every_field_of_a_record_is_documented(noun: Any) -> None:
+    said = section(reference("log.md"), noun.__name__)
+    for field in msgspec.structs.fields(noun):
+        assert f"| `{field.name}` |" in said
+
+
+@pytest.mark.parametrize(
+    "word", ["action", "creative", "decision", "gate", "opportunity", "outcome"]
+)
+def test_the_glossary_explains_the_nouns(word: str) -> None:
+    assert f"| {word} |" in reference("glossary.md")
+
+
+# --- What is shown works ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", TOMLS, ids=named)
+def test_an_example_of_a_file_is_read_by_its_reader(
+    example: Example, tmp_path: Path
+) -> None:
+    if is_catalogue(example):
+        read = catalogue.read(example.text, example.name)
+        assert read.actions
+    else:
+        path = tmp_path / "settings.toml"
+        path.write_text(example.text)
+        assert read_settings(path)
+
+
+def test_a_broken_example_would_be_noticed() -> None:
+    example = next(example for example in TOMLS if is_catalogue(example))
+    with pytest.raises(FileError):
+        catalogue.read(example.text.replace("placements =", "placement ="))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_links_to_are_there(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_that_a_page_names_are_there(page: Path) -> None:
+    named = re.findall(r"`(tests/[^`]+)`", page.read_text())
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_programs_of_a_page_run_against_a_server(page: Path, tmp_path: Path) -> None:
+    # Given a server of the page's files or, where it has none, the README's.
+    files = {
+        e.file: e.text for e in [*examples(README, "toml"), *examples(page, "toml")]
+    }
+    with_address = files["settings.toml"]
+    if ADDRESS not in with_address:
+        with_address += f'\n[server]\naddress = "{ADDRESS}"\n'
+    free = with_address.replace(ADDRESS, "127.0.0.1:0")
+    (tmp_path / "catalogue.toml").write_text(files["catalogue.toml"])
+    (tmp_path / "settings.toml").write_text(free)
+    with kit.serving(tmp_path / "settings.toml") as served:
+        # When the page is followed.
+        for number, example in enumerate(examples(page, "python")):
+            if ">>>" not in example.text:
+                program = tmp_path / (example.file or f"example_{number}.py")
+                program.write_text(example.text.replace(ADDRESS, served.address))
+        lines = typed(page)
+        unnamed = sorted(tmp_path.glob("example_*.py"))
+        # Then every program and every command ends well.
+        for line in [*(f"python {program.name}" for program in unnamed), *lines]:
+            run(line, tmp_path)
+
+
+def typed(page: Path) -> list[str]:
+    """Return the commands of a page that read files or run its programs."""
+    blocks = [example.text.replace("\\\n", "") for example in examples(page, "console")]
+    lines = re.findall(r"^\$ (.*)$", "\n".join(blocks), flags=re.MULTILINE)
+    if page == README:
+        return []  # `make demo` and `make test` are not for here.
+    return [
+        line
+        for line in lines
+        if re.match(r"python |sqlite-utils |opportune-(simulator|server lint) ", line)
+    ]
+
+
+def run(line: str, folder: Path) -> None:
+    """Type a command in a folder, with this environment's programs on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, (line, done.stdout, done.stderr)

@@ -1,0 +1,348 @@
+"""Kills the learner and the server at their worst moments, and looks at what is left.
+
+The tests run a few rounds of each; `python -m tests.server.crash --rounds 200` runs
+as many as one likes.
+
+A learner is killed at one of its SQL statements, by itself, with SIGKILL: that is
+every point at which something may be half-written. A server's worker is killed from
+outside, while clients are reporting to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import grpc.aio
+import typer
+
+from opportune.v1 import (
+    DecisionServiceStub,
+    GetOfferRequest,
+    ReportOutcomeRequest,
+)
+from policies import catalogue as catalogues
+from policies.identity import decision_id, root_key
+from policies.model import Context, Decision, Opportunity, Outcome
+from policies.policy import Policy, PolicySettings
+from policies.training import fold
+from server import learning as learning_module
+from server.learning import Learning
+from server.settings import read_settings
+from server.stores.opening import migrate_store, open_serving, open_training
+from server.stores.sqlite import SQLiteTraining
+from tests.server import kit
+
+CATALOGUE = """
+currency = "EUR"
+[placements.home]
+[offers.tea]
+placements = ["home"]
+caps = [{ limit = 1 }]
+[offers.jam]
+placements = ["home"]
+caps = [{ limit = 3 }]
+"""
+LATER_MS = kit.NOON_MS + kit.DAY_MS
+BATCH = 40
+_DEADLINE_S = 2.0
+
+
+# --- The learner ------------------------------------------------------------------
+
+
+async def fill(settings_path: Path, count: int) -> None:
+    """Make a store with so many decisions, most of which something is known of."""
+    settings = read_settings(settings_path)
+    migrate_store(settings.store.url)
+    store = open_serving(settings.store.url)
+    catalogue = catalogues.read(CATALOGUE)
+    policy = settings.policy
+    await store.register(
+        (catalogue.version, catalogue.text), (policy.version, policy.to_json())
+    )
+    made = [_decision(number, catalogue.version, policy) for number in range(count)]
+    await asyncio.gather(*(store.commit(d, version=0, after=None) for d in made))
+    for number, decision in enumerate(made):
+        action = catalogue.actions[decision.chosen]
+        offer = (action.offer_id, action.placement_id) if decision.chosen else None
+        await store.report(decision, offer, list(_outcomes(number, decision)))
+    await store.close()
+
+
+def _decision(number: int, version: str, policy: PolicySettings) -> Decision:
+    user = f"user-{number}"
+    name = decision_id(root_key("shop", "", user), user, "request")
+    segment = ("teens", "adults")[number % 2]
+    opportunity = Opportunity(
+        name, kit.NOON_MS, user, ("home",), context=Context(segment=segment)
+    )
+    return Decision(
+        opportunity=opportunity,
+        catalogue=version,
+        policy=policy.version,
+        model="0.0",
+        actions=(0, 1, 2),
+        probabilities=(200_000_000, 300_000_000, 500_000_000),
+        chosen=number % 3,
+        valid_until_ms=kit.NOON_MS + kit.HOUR_MS,
+    )
+
+
+def _outcomes(number: int, decision: Decision) -> Iterator[Outcome]:
+    at_ms = decision.opportunity.at_ms
+    if number % 7:
+        yield Outcome("shown", "shown", at_ms)
+    if number % 5 == 0:
+        yield Outcome("converted", "converted", at_ms + 1)
+    if decision.chosen and number % 4 == 0:
+        yield Outcome("dismissed", "dismissed", at_ms + 2)
+
+
+class _Doomed(SQLiteTraining):
+    """A store that kills its process at a statement."""
+
+    def __init__(self, path: Path, statement: int) -> None:
+        super().__init__(path)
+        left = statement
+
+        def count(_: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if statement:
+            self._connection.set_trace_callback(count)
+
+
+def learn(settings_path: Path, *, statement: int = 0) -> None:
+    """Learn all there is, publishing after each step, or die at a statement."""
+    learning_module._BATCH = BATCH
+    settings = read_settings(settings_path)
+    path = Path(settings.store.url.removeprefix("sqlite:///"))
+    store = _Doomed(path, statement)
+    learning = Learning(
+        store,
+        settings.policy,
+        settings.rewards,
+        keep=settings.learning.snapshots,
+        clock=lambda: LATER_MS,
+    )
+    while learning.step():
+        learning.publish()
+    store.close()
+
+
+def learn_and_die(settings_path: Path, statement: int) -> bool:
+    """Learn in a process of its own; say whether it was killed."""
+    arguments = ["learn", str(settings_path), str(statement)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.server.crash", *arguments], check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done
+    return done.returncode != 0
+
+
+def body(settings_path: Path) -> tuple[int, bytes]:
+    """Return the position and the bytes of the last snapshot."""
+    settings = read_settings(settings_path)
+    store = open_training(settings.store.url)
+    snapshot = store.latest_snapshot(settings.policy.learner_version)
+    store.close()
+    assert snapshot is not None
+    return snapshot.position, snapshot.body
+
+
+def folded(settings_path: Path) -> tuple[int, bytes]:
+    """Fold the whole training stream from nothing, in one go."""
+    settings = read_settings(settings_path)
+    store = open_training(settings.store.url)
+    policy = Policy(settings.policy)
+    catalogue = catalogues.read(CATALOGUE)
+    rows = store.stream(store.epoch(), 0, 1_000_000)
+    for row in rows:
+        fold(policy, row.resolution, row.decision, catalogue)
+    store.close()
+    assert [row.position for row in rows] == list(range(1, len(rows) + 1))
+    return len(rows), policy.save()
+
+
+def stream(settings_path: Path) -> list[tuple[object, ...]]:
+    """Return the training stream as others read it."""
+    settings = read_settings(settings_path)
+    path = Path(settings.store.url.removeprefix("sqlite:///"))
+    return kit.rows(path, "select * from resolutions_v1 order by epoch, position")
+
+
+# --- The server -------------------------------------------------------------------
+
+
+@dataclass
+class Reports:
+    """What clients were told, and what they had asked."""
+
+    acknowledged: set[tuple[str, str]] = field(default_factory=set)
+    answered: dict[tuple[str, str], str] = field(default_factory=dict)
+    offered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+async def use(address: str, reports: Reports, *, user: str, requests: int) -> None:
+    """Be a product server: ask, report, and try again whatever fails."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = DecisionServiceStub(channel)
+        for number in range(requests):
+            request = GetOfferRequest(
+                request_id=str(number), user_id=user, placement_ids=["home"]
+            )
+            while True:
+                try:
+                    response = await stub.GetOffer(
+                        request, timeout=_DEADLINE_S, wait_for_ready=True
+                    )
+                    break
+                except grpc.aio.AioRpcError as error:
+                    reports.refused[error.code().name] += 1
+            (decision,) = response.decisions
+            key = (user, str(number))
+            assert reports.answered.setdefault(key, decision.decision_id)
+            if decision.offer_id:
+                reports.offered[user, decision.offer_id] += 1
+            report = ReportOutcomeRequest(
+                decision_id=decision.decision_id, outcomes=[kit.outcome(kit.SHOWN)]
+            )
+            while True:
+                try:
+                    await stub.ReportOutcome(
+                        report, timeout=_DEADLINE_S, wait_for_ready=True
+                    )
+                    break
+                except grpc.aio.AioRpcError as error:
+                    reports.refused[error.code().name] += 1
+            name = report.outcomes[0].outcome_id
+            reports.acknowledged.add((decision.decision_id, name))
+
+
+async def use_and_kill(
+    serving: kit.Serving, *, users: int, requests: int, kills: int, seed: int
+) -> Reports:
+    """Let users use a server while its workers are killed, one after another."""
+    generator = random.Random(seed)
+    reports = Reports()
+    using = asyncio.gather(
+        *(
+            use(serving.address, reports, user=f"user-{n}", requests=requests)
+            for n in range(users)
+        )
+    )
+    total = users * requests
+    for kill in range(kills):
+        goal = total * (kill + generator.random()) / (kills + 1)
+        while len(reports.acknowledged) < goal and not using.done():
+            await asyncio.sleep(0.001)
+        for worker in serving.children("work")[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+    await asyncio.wait_for(using, 60.0)
+    return reports
+
+
+def check(serving: kit.Serving, reports: Reports) -> None:
+    """See that nothing acknowledged is lost, and that all caps were kept."""
+    stored = set(
+        kit.rows(serving.path, "select decision_id, outcome_id from outcomes_v1")
+    )
+    lost = reports.acknowledged - stored
+    assert not lost, f"{len(lost)} acknowledged outcomes are lost"
+    decided = {
+        name for (name,) in kit.rows(serving.path, "select decision_id from decisions_v1")
+    }
+    assert set(reports.answered.values()) <= decided
+    for (user, offer), count in reports.offered.items():
+        assert count <= {"tea": 1, "jam": 3}[offer], (user, offer, count)
+    in_log: Counter[tuple[str, int]] = Counter(
+        kit.rows(
+            serving.path,
+            "select record ->> '$.opportunity.user_id', record ->> 'chosen'"
+            " from decisions_v1 where record ->> 'chosen' > 0",
+        )  # type: ignore[arg-type] # Rows of two.
+    )
+    for (user, chosen), count in in_log.items():
+        assert count <= (1, 3)[chosen - 1], (user, chosen, count)
+    (problems,) = kit.rows(serving.path, "pragma integrity_check")
+    assert problems == ("ok",)
+
+
+# --- The command ------------------------------------------------------------------
+
+SETTINGS = """
+[server]
+address = "127.0.0.1:0"
+workers = {workers}
+drain = "1s"
+[policy.learner]
+kind = "{learner}"
+[policy.exploration]
+kind = "epsilon_greedy"
+epsilon = 0.6
+[learning]
+poll = "20ms"
+publish = "50ms"
+snapshots = 3
+"""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("learn")
+def _learn(settings: Path, statement: int) -> None:
+    """Learn, and die at a statement; 0 for not at all."""
+    learn(settings, statement=statement)
+
+
+@app.command("campaign")
+def campaign(
+    rounds: Annotated[int, typer.Option(help="How many times to kill each.")] = 20,
+    seed: Annotated[int, typer.Option(help="What makes the moments random.")] = 1,
+) -> None:
+    """Kill learners and servers, and say what was found."""
+    generator = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(rounds):
+            here = Path(folder) / str(number)
+            here.mkdir()
+            learner = ("linucb", "vw")[number % 2]
+            text = SETTINGS.format(workers=1 + number % 2, learner=learner)
+            settings = kit.write_settings(here, CATALOGUE, text)
+            asyncio.run(fill(settings, 300))
+            while learn_and_die(settings, generator.randint(1, 300)):
+                pass
+            learn(settings)
+            assert body(settings) == folded(settings)
+            with kit.serving(settings) as serving:
+                reports = asyncio.run(
+                    use_and_kill(serving, users=10, requests=20, kills=2, seed=number)
+                )
+                check(serving, reports)
+            typer.echo(f"round {number + 1} of {rounds}: nothing lost")
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""Evaluation: what other policies would have earned, where that is known.
+
+The worlds are those of `worlds`: each user's taste is a table, so that the value of a
+policy can be worked out by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies.model import Context
+from policies.policy import EpsilonGreedy, PolicySettings, VowpalWabbitSettings
+from simulator import Evaluation, Log, LogError, TargetError, Value, evaluate
+from tests.simulator import worlds
+from tests.simulator.worlds import TASTES, World
+
+EXPLORING = PolicySettings(
+    VowpalWabbitSettings(bits=12), EpsilonGreedy(epsilon=0.3), salt="pepper"
+)
+ALL = ("logged", "uniform", "latest", "greedy", "fixed:tea", "fixed:no_offer")
+
+
+@pytest.fixture(scope="module")
+def uniform_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Three thousand users who were shown anything."""
+    world = World(tmp_path_factory.mktemp("uniform") / "opportune.db")
+    world.live(3_000, every=1_500)
+    return world
+
+
+@pytest.fixture(scope="module")
+def learned_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Three thousand users who were shown what was learned to be liked."""
+    world = World(tmp_path_factory.mktemp("learned") / "opportune.db", EXPLORING)
+    world.live(3_000, every=300)
+    return world
+
+
+@pytest.fixture(params=["uniform_world", "learned_world"])
+def world(request: pytest.FixtureRequest) -> World:
+    found: World = request.getfixturevalue(request.param)
+    return found
+
+
+def evaluated(world: World, *policies: str) -> Evaluation:
+    with Log(world.path) as log:
+        return evaluate(log, policies)
+
+
+def of(result: Evaluation, policy: str, estimator: str) -> Value:
+    (value,) = [
+        value
+        for value in result.values
+        if (value.policy, value.estimator) == (policy, estimator)
+    ]
+    return value
+
+
+def truth(world: World, choose: Callable[[Context], dict[str, float]]) -> float:
+    """Return what a policy is worth to the users who came."""
+    contexts = [decision.opportunity.context for decision in world.decisions]
+    return float(
+        np.mean(
+            [
+                share * TASTES.get((context.segment, offer_id), 0.0)
+                for context in contexts
+                for offer_id, share in choose(context).items()
+            ]
+        )
+        * len(choose(contexts[0]))
+    )
+
+
+def accepted(world: World) -> int:
+    ((count,),) = world.rows(
+        "select count(*) from outcome where record ->> 'kind' = 'accepted'"
+    )
+    return int(count)
+
+
+def test_the_logged_policy_is_worth_the_mean_reward(world: World) -> None:
+    value = of(evaluated(world, "logged"), "logged", "mean")
+
+    assert pytest.approx(accepted(world) / 3_000) == value.value
+    assert (3_000, 3_000.0, 0.0) == (value.n, value.ess, value.untried)
+    assert value.reliable
+
+
+@pytest.mark.parametrize("estimator", ["ips", "snips"])
+def test_a_uniform_policy_on_its_own_log_is_worth_the_mean_reward(
+    uniform_world: World, estimator: str
+) -> None:
+    value = of(evaluated(uniform_world, "uniform"), "uniform", estimator)
+
+    assert pytest.approx(accepted(uniform_world) / 3_000) == value.value
+    assert pytest.approx(3_000) == value.ess
+    assert pytest.approx(1.0) == value.weight_max
+
+
+@pytest.mark.parametrize("estimator", ["ips", "snips", "dr"])
+@pytest.mark.parametrize(
+    ("policy", "choose"),
+    [
+        ("uniform", lambda _: {"": 1 / 3, "tea": 1 / 3, "jam": 1 / 3}),
+        ("fixed:tea", lambda _: {"tea": 1.0}),
+        ("fixed:jam", lambda _: {"jam": 1.0}),
+    ],
+)
+def test_intervals_hold_what_is_true(
+    world: World,
+    policy: str,
+    choose: Callable[[Context], dict[str, float]],
+    estimator: str,
+) -> None:
+    value = of(evaluated(world, policy), policy, estimator)
+
+    assert value.low is not None
+    assert value.high is not None
+    assert value.low <= truth(world, choose) <= value.high
+    assert value.high - value.low < 0.2
+    assert value.reliable, value.doubts
+
+
+def test_a_reward_model_narrows_the_interval(learned_world: World) -> None:
+    result = evaluated(learned_world, "fixed:tea")
+
+    width = {v.estimator: (v.high or 9) - (v.low or -9) for v in result.values}
+    assert width["dr"] < width["ips"]
+
+
+def test_what_was_learned_is_worth_more_than_chance(world: World) -> None:
+    result = evaluated(world, "uniform", "latest", "greedy")
+
+    best = of(result, "greedy", "dr")
+    chance = of(result, "uniform", "dr")
+    assert (best.low or 0.0) > (chance.value or 0.0)
+    assert ("latest", "greedy") == result.trained_on_log
+
+
+def test_the_largest_weight_is_that_of_the_rarest_action(learned_world: World) -> None:
+    value = of(evaluated(learned_world, "fixed:tea"), "fixed:tea", "ips")
+
+    # Of three actions, one that is not the best has a tenth.
+    assert pytest.approx(10.0) == value.weight_max
+
+
+def test_silence_is_worth_nothing_and_that_is_not_relied_on(world: World) -> None:
+    value = of(evaluated(world, "fixed:no_offer"), "fixed:no_offer", "snips")
+
+    assert 0.0 == value.value
+    assert ("0 decisions earned anything, and 10 are needed",) == value.doubts
+
+
+def test_what_the_log_never_tried_is_doubted(tmp_path: Path) -> None:
+    greedy = PolicySettings(VowpalWabbitSettings(bits=12), EpsilonGreedy(epsilon=0.0))
+    world = World(tmp_path / "opportune.db", greedy)
+    world.live(600, every=300)
+
+    for value in evaluated(world, "uniform", "fixed:jam").values:
+        assert value.untried > 0.1
+        assert not value.reliable
+        assert "the log never tries" in value.doubts[-1]
+
+
+def test_a_policy_that_the_log_says_nothing_about_has_no_value(tmp_path: Path) -> None:
+    world = World(tmp_path / "opportune.db")
+    decided = world.visit([f"user-{number}" for number in range(30)])
+    world.now_ms += world.rewards.wait
+    world.learn()
+    for decision in decided:
+        if decision.chosen == 1:
+            world.rows(
+                "delete from resolution where decision_id = ?",
+                decision.opportunity.decision_id,
+            )
+
+    for value in evaluated(world, "fixed:tea").values:
+        assert (None, None, None) == (value.value, value.low, value.high)
+        assert ("the log never did what this policy does",) == value.doubts
+
+
+def test_an_offer_that_is_not_eligible_is_no_offer(tmp_path: Path) -> None:
+    world = World(tmp_path / "opportune.db")
+    world.offer(worlds.CAPPED)
+    world.live(300, every=300)
+
+    value = of(evaluated(world, "fixed:tea"), "fixed:tea", "ips")
+
+    expected = truth(
+        world, lambda c: {"tea": 0.0 if c.segment == "team" else 1.0, "": 0.0}
+    )
+    assert value.low is not None
+    assert value.high is not None
+    assert value.low <= expected <= value.high
+
+
+def test_rewards_that_depend_on_what_was_chosen_are_pointed_out(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path / "opportune.db")
+    world.rewards = worlds.SILENCE_UNCONFIRMED
+    world.live(400, every=200)
+
+    result = evaluated(world, "logged", "uniform")
+
+    assert result.rewarded < result.decisions
+    assert any("depends on what was chosen" in note for note in result.notes)
+    assert not of(result, "uniform", "ips").reliable
+
+
+def test_a_settings_file_is_trained_on_the_log(
+    learned_world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(
+        "[server]\nworkers = 4\n[policy.learner]\nkind = 'linucb'\ndim = 16\n"
+        "[policy.exploration]\nkind = 'epsilon_greedy'\nepsilon = 0.05\n",
+        encoding="utf-8",
+    )
+
+    result = evaluated(learned_world, str(path), "uniform")
+
+    assert (str(path),) == result.trained_on_log
+    assert "trained on this log to 1.3000" in result.about[str(path)]
+    value = of(result, str(path), "dr")
+    assert (value.low or 0.0) > (of(result, "uniform", "dr").value or 0.0)
+
+
+def test_the_latest_model_is_the_same_from_a_snapshot_and_from_nothing(
+    learned_world: World, tmp_path: Path
+) -> None:
+    forgetful = learned_world.copied(tmp_path / "opportune.db")
+    forgetful.rows("delete from snapshot")
+
+    expected = evaluated(learned_world, "latest", "greedy").values
+
+    assert expected == evaluated(forgetful, "latest", "greedy").values
+
+
+def test_many_decisions_of_few_users_are_pointed_out(tmp_path: Path) -> None:
+    world = World(tmp_path / "opportune.db")
+    for _ in range(20):
+        world.now_ms += 1
+        world.visit([f"regular-{number}" for number in range(10)])
+    world.now_ms += world.rewards.wait
+    world.learn()
+
+    result = evaluated(world, "uniform")
+
+    assert (200, 10) == (result.rewarded, result.users)
+    assert any("200 decisions are of 10 users" in note for note in result.notes)
+
+
+def test_a_log_without_rewards_says_where_they_come_from(tmp_path: Path) -> None:
+    world = World(tmp_path / "opportune.db")
+    world.visit(["ada"])
+
+    with pytest.raises(LogError, match=r"no decision has a reward yet: .*ReportOutcome"):
+        evaluated(world, *ALL)
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("best", "no policy and no settings file 'best': logged, uniform"),
+        ("fixed:coffee", "offer 'coffee'; there were: jam, tea"),
+        ("{}/catalogue.toml", "there is no \\[policy\\] section"),
+        ("{}/wrong.toml", "line 2: policy.learner"),
+        ("{}/broken.toml", "syntax"),
+    ],
+)
+def test_a_policy_that_there_is_not_is_refused(
+    uniform_world: World, tmp_path: Path, policy: str, told: str
+) -> None:
+    for name, text in {
+        "catalogue": worlds.CATALOGUE,
+        "wrong": "[policy.learner]\nkind = 'oracle'\n",
+        "broken": "[policy\n",
+    }.items():
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(TargetError, match=told):
+        evaluated(uniform_world, policy.format(tmp_path))
