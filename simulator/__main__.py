@@ -148,9 +148,7 @@ def evaluate(
 
 
 def _print_replay(result: Replay, seconds: float) -> None:
-    table = Table(
-        "decisions", "", title=f"Replay of {result.log}", title_justify="left"
-    )
+    table = Table("made again", "decisions")
     table.columns[1].justify = "right"
     table.add_row("identical", f"{result.identical:,}")
     if result.close:
@@ -159,12 +157,16 @@ def _print_replay(result: Replay, seconds: float) -> None:
         table.add_row(f"differ: {_REASONS[reason]}", f"{count:,}")
     table.add_section()
     table.add_row("all", f"{result.decisions:,}")
+    _out.print(f"Replay of {result.log}", markup=False)
     _out.print(table)
-    _out.print(
-        f"{result.models:,} models, {result.policies:,} policies,"
-        f" {result.catalogues:,} catalogues;"
-        f" {result.decisions / seconds:,.0f} decisions/s"
+    by = ", ".join(
+        [
+            _plural(result.models, "model", "models"),
+            _plural(result.policies, "policy", "policies"),
+            _plural(result.catalogues, "catalogue", "catalogues"),
+        ]
     )
+    _out.print(f"{by}; {result.decisions / seconds:,.0f} decisions/s")
     for different in result.first[:_SHOWN_MAX]:
         _print_different(different)
     more = result.differing - _SHOWN_MAX
@@ -183,14 +185,19 @@ def _print_different(different: Different) -> None:
         _out.print(f"  {field.field}: logged {logged}, again {again}", markup=False)
 
 
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def _short(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= _WIDTH_MAX else text[: _WIDTH_MAX - 1] + "…"
 
 
 def _print_evaluation(result: Evaluation) -> None:
-    title = f"Reward per decision: {result.rewarded:,} decisions of {result.log}"
-    table = Table(title=title, title_justify="left")
+    of = f"{_plural(result.rewarded, 'decision', 'decisions')} of {result.log}"
+    _out.print(f"Reward per decision, by {of}", markup=False)
+    table = Table()
     confidence = f"{result.values[0].confidence:.4g}"
     percent = f"{float(confidence) * 100:g} % interval"
     for name in ("policy", "estimator"):

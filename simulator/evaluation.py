@@ -187,6 +187,8 @@ class _Evaluating:
         self._watcher = watcher
         self._codes: dict[str, int] = {}
         self._notes: list[str] = []
+        self._doubts: tuple[str, ...] = ()
+        self._files: dict[str, PolicySettings] = {}
 
     def run(self, policies: Sequence[str]) -> Evaluation:
         """Read the rewards, make the policies, ask them, estimate."""
@@ -289,10 +291,9 @@ class _Evaluating:
                 f" {offers_n:,} of {offers:,} for an offer"
             )
         if silent and offers and abs(silent_n / silent - offers_n / offers) > 0.05:
-            self._notes.append(
-                "whether a decision has a reward depends on what was chosen: values"
-                " are of the decisions that have one, and policies that choose"
-                " otherwise are not comparable (see [rewards] silence_confirms_itself)"
+            self._doubts = (
+                "whether a decision has a reward depends on what was chosen (see"
+                " [rewards] silence_confirms_itself)",
             )
         if users < n:
             self._notes.append(
@@ -322,15 +323,18 @@ class _Evaluating:
     # --- The policies -------------------------------------------------------------
 
     def _check(self, policies: Sequence[str]) -> None:
-        """Refuse what cannot be evaluated, before any work."""
+        """Refuse what cannot be evaluated before any work; read settings files."""
         if not policies:
             raise TargetError(f"name a policy: {_CHOICES}")
         for name in policies:
             known = name in POLICIES or name.startswith(_FIXED)
-            if not known and not Path(name).is_file():
+            if known:
+                continue
+            if not Path(name).is_file():
                 raise TargetError(
                     f"there is no policy and no settings file {name!r}: {_CHOICES}"
                 )
+            self._files[name] = _policy_of(Path(name))
 
     def _target(self, name: str, last: str) -> _Target:
         match name:
@@ -349,7 +353,7 @@ class _Evaluating:
                 return _Target(name, about, policy.distribution, trained=True)
         if name.startswith(_FIXED):
             return self._fixed(name)
-        policy = self._trained(_policy_of(Path(name)))
+        policy = self._trained(self._files[name])
         about = f"[policy] of {name}, trained on this log to {policy.model} and frozen"
         return _Target(name, about, policy.distribution, trained=True)
 
@@ -425,7 +429,7 @@ class _Evaluating:
         rewards, confidence = np.array(rows.rewards), self._confidence
         if target.distribution is None:
             mean = mean_of(rewards, confidence=confidence)
-            yield _value(target.name, "mean", mean, 0.0)
+            yield _value(target.name, "mean", mean, 0.0, self._doubts)
             return
         untried = float(answers.untried.mean())
         weights = importance_weights(answers.target, np.array(rows.propensities))
@@ -449,7 +453,7 @@ class _Evaluating:
                 confidence=confidence,
             )
         for name, estimate in estimates.items():
-            yield _value(target.name, name, estimate, untried)
+            yield _value(target.name, name, estimate, untried, self._doubts)
 
     def _watch(self, doing: str, done: int, total: int) -> None:
         if done % _WATCH_EVERY == 0:
@@ -558,13 +562,19 @@ def _policy_of(path: Path) -> PolicySettings:
     if "policy" not in section.data:
         raise TargetError(f"{path}: there is no [policy] section to evaluate")
     file = section.convert(_File)
-    if file is None:
+    if file is None or section.problems:
         raise TargetError("\n".join(f"{path}: {p}" for p in section.problems))
     return file.policy
 
 
-def _value(policy: str, estimator: str, estimate: Estimate, untried: float) -> Value:
-    doubts = estimate.doubts
+def _value(
+    policy: str,
+    estimator: str,
+    estimate: Estimate,
+    untried: float,
+    doubts: tuple[str, ...],
+) -> Value:
+    doubts = (*doubts, *estimate.doubts)
     if untried > UNTRIED_MAX:
         doubts = (*doubts, f"the log never tries {untried:.1%} of what it would do")
     return Value(

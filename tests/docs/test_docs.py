@@ -184,7 +184,7 @@ def test_every_setting_is_documented(title: str, key: str) -> None:
     assert f"| `{key}` |" in section(reference("settings.md"), title)
 
 
-CATALOGUE_TABLES = {
+CATALOGUE_TABLES: dict[str, type[msgspec.Struct]] = {
     "At the top": catalogue.CatalogueSpec,
     "`[features.NAME]`": features.FeatureSpec,
     "`[placements.ID]`": catalogue.PlacementSpec,
@@ -228,7 +228,7 @@ def test_every_reason_of_an_error_is_documented(error: Exception) -> None:
 
 
 def test_every_error_with_a_status_is_known_to_these_tests() -> None:
-    with_status = {kind for kind in status_of.registry if kind is not object}  # type: ignore[attr-defined]
+    with_status = {kind for kind in status_of.registry if kind is not object}
     assert with_status == {type(error) for error in ERRORS[:-1]}
 
 
@@ -317,12 +317,11 @@ def test_an_example_of_a_file_is_read_by_its_reader(
     example: Example, tmp_path: Path
 ) -> None:
     if is_catalogue(example):
-        read = catalogue.read(example.text, example.name)
-        assert read.actions
+        assert catalogue.read(example.text, example.name).actions
     else:
         path = tmp_path / "settings.toml"
         path.write_text(example.text)
-        assert read_settings(path)
+        assert isinstance(read_settings(path), Settings)
 
 
 def test_a_broken_example_would_be_noticed() -> None:
@@ -345,6 +344,7 @@ def test_tests_that_a_page_names_are_there(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.timeout(180)  # A page is followed from its first command to its last.
 @pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_programs_of_a_page_run_against_a_server(page: Path, tmp_path: Path) -> None:
     # Given a server of the page's files or, where it has none, the README's.
@@ -392,7 +392,7 @@ def run(line: str, folder: Path) -> None:
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, (line, done.stdout, done.stderr)

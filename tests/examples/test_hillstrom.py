@@ -138,7 +138,7 @@ def test_interrupted_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
 
     assert demo.returncode == 1
     assert "stopped" in said
-    gone, alive = psutil.wait_procs(started, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=10)
     assert alive == []
     assert not list(tmp_path.iterdir())
 

@@ -11,6 +11,7 @@ outside, while clients are reporting to it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,14 +146,34 @@ def learn(settings_path: Path, *, statement: int = 0) -> None:
     store.close()
 
 
-def learn_and_die(settings_path: Path, statement: int) -> bool:
-    """Learn in a process of its own; say whether it was killed."""
-    arguments = ["learn", str(settings_path), str(statement)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.server.crash", *arguments], check=False
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done
-    return done.returncode != 0
+def lives(settings_path: Path, statements: Sequence[int]) -> int:
+    """Learn, one life after another, each of which ends at a statement.
+
+    The last of them is repeated until there is nothing left to learn.
+
+    Returns:
+        How many lives were ended.
+    """
+    arguments = ["lives", str(settings_path), *map(str, statements)]
+    command = [sys.executable, "-m", "tests.server.crash", *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout)
+
+
+def _live(settings_path: Path, statement: int) -> bool:
+    """Learn in a copy of this process; say whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            learn(settings_path, statement=statement)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status)
+    assert killed or os.WEXITSTATUS(status) == 0, status
+    return killed
 
 
 def body(settings_path: Path) -> tuple[int, bytes]:
@@ -193,6 +214,7 @@ def stream(settings_path: Path) -> list[tuple[object, ...]]:
 class Reports:
     """What clients were told, and what they had asked."""
 
+    kinds: tuple[int, ...] = (kit.SHOWN,)
     acknowledged: set[tuple[str, str]] = field(default_factory=set)
     answered: dict[tuple[str, str], str] = field(default_factory=dict)
     offered: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -221,7 +243,8 @@ async def use(address: str, reports: Reports, *, user: str, requests: int) -> No
             if decision.offer_id:
                 reports.offered[user, decision.offer_id] += 1
             report = ReportOutcomeRequest(
-                decision_id=decision.decision_id, outcomes=[kit.outcome(kit.SHOWN)]
+                decision_id=decision.decision_id,
+                outcomes=[kit.outcome(kind) for kind in reports.kinds],
             )
             while True:
                 try:
@@ -231,8 +254,10 @@ async def use(address: str, reports: Reports, *, user: str, requests: int) -> No
                     break
                 except grpc.aio.AioRpcError as error:
                     reports.refused[error.code().name] += 1
-            name = report.outcomes[0].outcome_id
-            reports.acknowledged.add((decision.decision_id, name))
+            reports.acknowledged.update(
+                (decision.decision_id, outcome.outcome_id)
+                for outcome in report.outcomes
+            )
 
 
 async def use_and_kill(
@@ -306,10 +331,16 @@ snapshots = 3
 app = typer.Typer(add_completion=False)
 
 
-@app.command("learn")
-def _learn(settings: Path, statement: int) -> None:
-    """Learn, and die at a statement; 0 for not at all."""
-    learn(settings, statement=statement)
+@app.command("lives")
+def _lives(settings: Path, statements: list[int]) -> None:
+    """Learn, one life after another, and print how many were ended."""
+    ended = 0
+    for statement in itertools.chain(statements, itertools.repeat(statements[-1])):
+        killed = _live(settings, statement)
+        ended += killed
+        if not killed:
+            break
+    typer.echo(ended)
 
 
 @app.command("campaign")
@@ -327,9 +358,7 @@ def campaign(
             text = SETTINGS.format(workers=1 + number % 2, learner=learner)
             settings = kit.write_settings(here, CATALOGUE, text)
             asyncio.run(fill(settings, 300))
-            while learn_and_die(settings, generator.randint(1, 300)):
-                pass
-            learn(settings)
+            lives(settings, [*(generator.randint(1, 120) for _ in range(9)), 150])
             assert body(settings) == folded(settings)
             with kit.serving(settings) as serving:
                 reports = asyncio.run(

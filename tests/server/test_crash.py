@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,7 +15,7 @@ import pytest
 
 from tests.server import crash, kit
 
-STATEMENTS = {"linucb": (1, 9, 14, 23, 47, 83), "vw": (11, 16, 31, 62)}
+STATEMENTS = (1, 9, 12, 14, 17, 23, 31, 47, 62, 83, 150)
 
 
 @pytest.mark.parametrize("learner", ["linucb", "vw"])
@@ -27,33 +29,30 @@ def test_a_learner_that_is_killed_anywhere_ends_in_the_same_bytes(
     asyncio.run(crash.fill(calm, 250))
     shutil.copytree(tmp_path / "calm", tmp_path / "wild")
     wild = tmp_path / "wild" / calm.name
-    assert not crash.learn_and_die(calm, 0)
+    crash.learn(calm)
 
     # When a learner is killed again and again, each time a little further on
-    killed = [crash.learn_and_die(wild, at) for at in STATEMENTS[learner]]
-    while crash.learn_and_die(wild, 150):
-        killed.append(True)
+    killed = crash.lives(wild, STATEMENTS)
 
     # Then it ends with the same stream and the same bytes, which are those of the
     # stream folded from nothing
-    assert sum(killed) >= 4
+    assert killed >= 4
     assert crash.stream(calm) == crash.stream(wild)
     assert crash.body(calm) == crash.body(wild)
     assert crash.body(wild) == crash.folded(wild)
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("workers", [1, 2])
 def test_nothing_acknowledged_is_lost_and_no_cap_broken_when_workers_are_killed(
-    tmp_path: Path, workers: int
+    tmp_path: Path,
 ) -> None:
-    # Given a server, and users who ask and report as fast as they can
-    text = crash.SETTINGS.format(workers=workers, learner="linucb")
+    # Given two workers, and users who ask and report as fast as they can
+    text = crash.SETTINGS.format(workers=2, learner="linucb")
     settings = kit.write_settings(tmp_path, crash.CATALOGUE, text)
     with kit.serving(settings) as serving:
         # When workers are killed in the middle, and started again
         reports = asyncio.run(
-            crash.use_and_kill(serving, users=12, requests=15, kills=2, seed=workers)
+            crash.use_and_kill(serving, users=12, requests=15, kills=2, seed=1)
         )
 
         # Then all that was acknowledged is there, and caps were kept
@@ -80,8 +79,10 @@ async def _race(address: str, user: str, count: int) -> list[str]:
     return [offer for offer in await asyncio.gather(*map(one, range(count))) if offer]
 
 
-def test_two_workers_on_one_file_keep_a_cap_exactly(tmp_path: Path) -> None:
-    # Given two worker processes
+def test_two_workers_keep_a_cap_exactly_and_end_when_who_started_them_is_killed(
+    tmp_path: Path,
+) -> None:
+    # Given two worker processes on one file
     text = crash.SETTINGS.format(workers=2, learner="linucb")
     settings = kit.write_settings(tmp_path, crash.CATALOGUE, text)
     with kit.serving(settings) as serving:
@@ -94,30 +95,8 @@ def test_two_workers_on_one_file_keep_a_cap_exactly(tmp_path: Path) -> None:
             # Then each gets the offer of once in a life exactly once
             assert offers == ["tea"]
 
-
-def test_a_server_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
-    # Given a server with its processes
-    settings = kit.write_settings(tmp_path, crash.CATALOGUE, kit.SETTINGS)
-    with kit.serving(settings) as serving:
+        # And when the process that started them is killed without a word
         children = psutil.Process(serving.process.pid).children(recursive=True)
-        assert len(children) == 2
-
-        # When it is told to stop
-        serving.process.send_signal(signal.SIGTERM)
-
-        # Then it ends well, and so did they
-        assert serving.process.wait(kit.PATIENCE_S) == 0
-        assert not psutil.wait_procs(children, timeout=0.0)[1]
-
-
-def test_workers_end_when_who_started_them_is_killed(tmp_path: Path) -> None:
-    # Given a server with its processes
-    settings = kit.write_settings(tmp_path, crash.CATALOGUE, kit.SETTINGS)
-    with kit.serving(settings) as serving:
-        children = psutil.Process(serving.process.pid).children(recursive=True)
-        assert children
-
-        # When it is killed without a word
         os.kill(serving.process.pid, signal.SIGKILL)
         serving.process.wait(kit.PATIENCE_S)
 
@@ -128,29 +107,28 @@ def test_workers_end_when_who_started_them_is_killed(tmp_path: Path) -> None:
         assert not alive
 
 
-def test_a_server_learns_while_it_serves(tmp_path: Path) -> None:
-    # Given a server and a user
-    text = crash.SETTINGS.format(workers=1, learner="vw") + '[rewards]\nwait = "50ms"\n'
-    settings = kit.write_settings(tmp_path, crash.CATALOGUE, text)
-    with kit.serving(settings) as serving:
-        # When outcomes are reported
-        reports = crash.Reports()
-        asyncio.run(crash.use(serving.address, reports, user="ada", requests=10))
+def test_a_server_learns_while_it_serves_and_leaves_nothing_running(
+    tmp_path: Path,
+    server_process: Callable[..., kit.Serving],
+) -> None:
+    # Given a server
+    serving = server_process(crash.CATALOGUE)
+    children = psutil.Process(serving.process.pid).children(recursive=True)
+    assert len(children) == 2
 
-        # Then they are learned and published, and later decisions are made by that
-        def models() -> set[str]:
-            asyncio.run(crash.use(serving.address, reports, user="bob", requests=1))
-            asyncio.run(
-                crash.use(
-                    serving.address, reports, user=f"new-{os.urandom(4).hex()}", requests=1
-                )
-            )
-            return {
-                model
-                for (model,) in kit.rows(
-                    serving.path, "select record ->> 'model' from decisions_v1"
-                )
-                if model != "0.0"
-            }
+    # When outcomes that settle decisions are reported
+    users = (f"user-{number}" for number in itertools.count())
+    reports = crash.Reports(kinds=(kit.SHOWN, kit.CONVERTED))
 
-        assert kit.eventually(models)
+    def models() -> bool:
+        asyncio.run(crash.use(serving.address, reports, user=next(users), requests=3))
+        learned = "select 1 from decisions_v1 where record ->> 'model' <> '0.0'"
+        return bool(kit.rows(serving.path, learned))
+
+    # Then they are learned, and later decisions are made by what was learned
+    assert kit.eventually(models)
+
+    # And when it is told to stop, it ends well, and so do its processes
+    serving.process.send_signal(signal.SIGTERM)
+    assert serving.process.wait(kit.PATIENCE_S) == 0
+    assert not psutil.wait_procs(children, timeout=0.0)[1]

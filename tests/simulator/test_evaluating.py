@@ -21,29 +21,39 @@ from tests.simulator.worlds import TASTES, World
 EXPLORING = PolicySettings(
     VowpalWabbitSettings(bits=12), EpsilonGreedy(epsilon=0.3), salt="pepper"
 )
-ALL = ("logged", "uniform", "latest", "greedy", "fixed:tea", "fixed:no_offer")
+ALL = (
+    *("logged", "uniform", "latest", "greedy"),
+    *("fixed:tea", "fixed:jam", "fixed:no_offer"),
+)
+N = 2_000
 
 
 @pytest.fixture(scope="module")
 def uniform_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Three thousand users who were shown anything."""
+    """Two thousand users who were shown anything."""
     world = World(tmp_path_factory.mktemp("uniform") / "opportune.db")
-    world.live(3_000, every=1_500)
+    world.live(N, every=1_000)
     return world
 
 
 @pytest.fixture(scope="module")
 def learned_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Three thousand users who were shown what was learned to be liked."""
+    """Two thousand users who were shown what was learned to be liked."""
     world = World(tmp_path_factory.mktemp("learned") / "opportune.db", EXPLORING)
-    world.live(3_000, every=300)
+    world.live(N, every=250)
     return world
 
 
-@pytest.fixture(params=["uniform_world", "learned_world"])
+@pytest.fixture(scope="module", params=["uniform_world", "learned_world"])
 def world(request: pytest.FixtureRequest) -> World:
     found: World = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="module")
+def result(world: World) -> Evaluation:
+    """Everything that can be asked of a world, asked once."""
+    return evaluated(world, *ALL)
 
 
 def evaluated(world: World, *policies: str) -> Evaluation:
@@ -82,11 +92,13 @@ def accepted(world: World) -> int:
     return int(count)
 
 
-def test_the_logged_policy_is_worth_the_mean_reward(world: World) -> None:
-    value = of(evaluated(world, "logged"), "logged", "mean")
+def test_the_logged_policy_is_worth_the_mean_reward(
+    world: World, result: Evaluation
+) -> None:
+    value = of(result, "logged", "mean")
 
-    assert pytest.approx(accepted(world) / 3_000) == value.value
-    assert (3_000, 3_000.0, 0.0) == (value.n, value.ess, value.untried)
+    assert pytest.approx(accepted(world) / N) == value.value
+    assert (N, N, 0.0) == (value.n, value.ess, value.untried)
     assert value.reliable
 
 
@@ -96,8 +108,8 @@ def test_a_uniform_policy_on_its_own_log_is_worth_the_mean_reward(
 ) -> None:
     value = of(evaluated(uniform_world, "uniform"), "uniform", estimator)
 
-    assert pytest.approx(accepted(uniform_world) / 3_000) == value.value
-    assert pytest.approx(3_000) == value.ess
+    assert pytest.approx(accepted(uniform_world) / N) == value.value
+    assert pytest.approx(N) == value.ess
     assert pytest.approx(1.0) == value.weight_max
 
 
@@ -112,16 +124,17 @@ def test_a_uniform_policy_on_its_own_log_is_worth_the_mean_reward(
 )
 def test_intervals_hold_what_is_true(
     world: World,
+    result: Evaluation,
     policy: str,
     choose: Callable[[Context], dict[str, float]],
     estimator: str,
 ) -> None:
-    value = of(evaluated(world, policy), policy, estimator)
+    value = of(result, policy, estimator)
 
     assert value.low is not None
     assert value.high is not None
     assert value.low <= truth(world, choose) <= value.high
-    assert value.high - value.low < 0.2
+    assert value.high - value.low < 0.25
     assert value.reliable, value.doubts
 
 
@@ -132,9 +145,7 @@ def test_a_reward_model_narrows_the_interval(learned_world: World) -> None:
     assert width["dr"] < width["ips"]
 
 
-def test_what_was_learned_is_worth_more_than_chance(world: World) -> None:
-    result = evaluated(world, "uniform", "latest", "greedy")
-
+def test_what_was_learned_is_worth_more_than_chance(result: Evaluation) -> None:
     best = of(result, "greedy", "dr")
     chance = of(result, "uniform", "dr")
     assert (best.low or 0.0) > (chance.value or 0.0)
@@ -148,8 +159,10 @@ def test_the_largest_weight_is_that_of_the_rarest_action(learned_world: World) -
     assert pytest.approx(10.0) == value.weight_max
 
 
-def test_silence_is_worth_nothing_and_that_is_not_relied_on(world: World) -> None:
-    value = of(evaluated(world, "fixed:no_offer"), "fixed:no_offer", "snips")
+def test_silence_is_worth_nothing_and_that_is_not_relied_on(
+    result: Evaluation,
+) -> None:
+    value = of(result, "fixed:no_offer", "snips")
 
     assert 0.0 == value.value
     assert ("0 decisions earned anything, and 10 are needed",) == value.doubts
@@ -208,8 +221,8 @@ def test_rewards_that_depend_on_what_was_chosen_are_pointed_out(
     result = evaluated(world, "logged", "uniform")
 
     assert result.rewarded < result.decisions
-    assert any("depends on what was chosen" in note for note in result.notes)
-    assert not of(result, "uniform", "ips").reliable
+    for value in result.values:
+        assert "depends on what was chosen" in value.doubts[0]
 
 
 def test_a_settings_file_is_trained_on_the_log(
@@ -225,7 +238,7 @@ def test_a_settings_file_is_trained_on_the_log(
     result = evaluated(learned_world, str(path), "uniform")
 
     assert (str(path),) == result.trained_on_log
-    assert "trained on this log to 1.3000" in result.about[str(path)]
+    assert f"trained on this log to 1.{N}" in result.about[str(path)]
     value = of(result, str(path), "dr")
     assert (value.low or 0.0) > (of(result, "uniform", "dr").value or 0.0)
 
@@ -259,7 +272,9 @@ def test_a_log_without_rewards_says_where_they_come_from(tmp_path: Path) -> None
     world = World(tmp_path / "opportune.db")
     world.visit(["ada"])
 
-    with pytest.raises(LogError, match=r"no decision has a reward yet: .*ReportOutcome"):
+    with pytest.raises(
+        LogError, match=r"no decision has a reward yet: .*ReportOutcome"
+    ):
         evaluated(world, *ALL)
 
 
@@ -269,7 +284,7 @@ def test_a_log_without_rewards_says_where_they_come_from(tmp_path: Path) -> None
         ("best", "no policy and no settings file 'best': logged, uniform"),
         ("fixed:coffee", "offer 'coffee'; there were: jam, tea"),
         ("{}/catalogue.toml", "there is no \\[policy\\] section"),
-        ("{}/wrong.toml", "line 2: policy.learner"),
+        ("{}/wrong.toml", r"wrong\.toml: .*policy\.learner"),
         ("{}/broken.toml", "syntax"),
     ],
 )

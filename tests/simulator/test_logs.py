@@ -43,15 +43,15 @@ def test_a_log_is_named_by_path_or_as_in_the_servers_settings(
 
 
 def test_a_log_reads_more_rows_than_a_chunk(world: World) -> None:
-    world.visit([f"crowd-{number}" for number in range(2_500)])
+    world.visit([f"crowd-{number}" for number in range(1_200)])
     world.learn()
 
     with Log(world.path) as log:
         assert world.decisions == [decision for _, decision in log.decisions()]
-        positions = [record.position for record in log.records(500, 2_400)]
+        positions = [record.position for record in log.records(50, 1_150)]
         stream = [row.position for row in log.stream(1, after=7)]
 
-    assert list(range(500, 2_401)) == positions
+    assert list(range(50, 1_151)) == positions
     assert list(range(8, log.resolved + 1)) == stream
 
 

@@ -321,5 +321,3 @@ def with_exploration(settings: PolicySettings, epsilon: float) -> PolicySettings
     """Return a policy with the same learner that explores as much as said."""
     exploration = EpsilonGreedy(epsilon=epsilon)
     return msgspec.structs.replace(settings, exploration=exploration)
-
-
