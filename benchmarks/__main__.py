@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
@@ -40,7 +41,8 @@ def run(
         float, typer.Option(min=0.5, help="How long a turn of a server is.")
     ] = 4.0,
     show: Annotated[
-        bool, typer.Option("--show", help="Only show what was measured last.")
+        bool,
+        typer.Option("--show", help="Only show what was measured last, as Markdown."),
     ] = False,
 ) -> None:
     """Measure, print tables, and write build/bench/NAME.json."""
@@ -54,7 +56,7 @@ def run(
             _out.print(f"{file}: nothing was measured yet")
             raise typer.Exit(1)
         result = json.loads(file.read_text(encoding="utf-8"))
-        _show(name, result)
+        _show(name, result, box.MARKDOWN if show else box.HEAVY_HEAD)
         _out.print(f"{file}\n")
 
 
@@ -70,10 +72,11 @@ def _measure(name: Benchmark, rounds: int, seconds: float) -> dict[str, Any]:
     return {"machine": machine, **result}
 
 
-def _show(name: Benchmark, result: dict[str, Any]) -> None:
+def _show(name: Benchmark, result: dict[str, Any], style: box.Box) -> None:
     _out.print(summary(result["machine"]), soft_wrap=True)
     tables = get_offer.tables if name is Benchmark.GET_OFFER else engine.tables
     for table in tables(result):
+        table.box = style
         _out.print(table)
 
 

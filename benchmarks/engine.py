@@ -22,10 +22,16 @@ from opportune.v1 import DECISION_VIEW_BASIC, GetOfferRequest, GetOfferResponse
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.draw import draw, to_units
-from policies.engine import decide, eligible
+from policies.engine import Verdict, decide, eligible
 from policies.features import context_features
 from policies.history import reserve
-from policies.model import Dismissal, History, Impression, Opportunity
+from policies.model import (
+    Dismissal,
+    FloatArray,
+    History,
+    Impression,
+    Opportunity,
+)
 from policies.policy import (
     LearnerSettings,
     LinUCBSettings,
@@ -131,7 +137,7 @@ def _some(case: _Case, calls: int) -> list[Opportunity]:
     return list(itertools.islice(itertools.cycle(case.opportunities), calls))
 
 
-def _decider(case: _Case) -> Callable[[Opportunity], object]:
+def _decider(case: _Case) -> Callable[[Opportunity], Verdict]:
     return lambda opportunity: decide(
         opportunity,
         catalogue=case.catalogue,
@@ -147,19 +153,23 @@ def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]
     actions, _ = eligible(opportunities[0], catalogue, history)
     features = [context_features(o.context, catalogue.features) for o in opportunities]
     scores = [policy.score(context, actions) for context in features]
-    verdicts = [_decided(case, opportunity) for opportunity in opportunities]
+    decider = _decider(case)
+    verdicts = [decider(opportunity) for opportunity in opportunities]
     offered = [v for v in verdicts if v.decision.chosen]
 
-    def distribute(values: Any) -> int:
+    def distribute(values: FloatArray) -> int:
         distribution = exploration.distribution(values, learned=policy.learned)
         return draw(to_units(distribution), opportunities[0].decision_id, salt)
 
-    def record(verdict: Any) -> tuple[str, str]:
+    def record(verdict: Verdict) -> tuple[str, str]:
         after = reserve(history, "offer-5", workload.PLACEMENT, verdict.decision)
         return encode(verdict.decision), encode(after)
 
-    def answer(verdict: Any) -> bytes:
-        message = codec.decision_to_proto(*verdict, catalogue, DECISION_VIEW_BASIC)
+    def answer(verdict: Verdict) -> bytes:
+        decision, rejections = verdict
+        message = codec.decision_to_proto(
+            decision, rejections, catalogue, DECISION_VIEW_BASIC
+        )
         return GetOfferResponse(decisions=[message]).SerializeToString()
 
     return {
@@ -171,14 +181,10 @@ def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]
         ),
         "scores": (lambda f: policy.score(f, actions), features),
         "distribution and draw": (distribute, scores),
-        "decide, all of it": (_decider(case), opportunities),
+        "decide, all of it": (decider, opportunities),
         "records": (record, offered),
         "write the answer": (answer, offered),
     }
-
-
-def _decided(case: _Case, opportunity: Opportunity) -> Any:
-    return _decider(case)(opportunity)
 
 
 def _timed(call: Callable[[Any], object], inputs: Sequence[Any]) -> list[float]:

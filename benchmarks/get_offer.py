@@ -47,6 +47,11 @@ IN_FLIGHT = 32
 MODERATE_SHARE = 0.35
 """The open loop asks this share of what our server answers at most."""
 
+GOALS = {
+    "cpu_ratio": ("CPU of a request, in those of the echo", 2.0),
+    "bytes_per_decision": ("bytes on disk per decision", 1_500.0),
+}
+
 _METHOD = "/opportune.v1.DecisionService/GetOffer"
 _LESSONS = 400
 _LEARNED_S = 20.0
@@ -271,7 +276,15 @@ def _disk(folder: Path) -> dict[str, Any]:
 
 def tables(result: dict[str, Any]) -> list[Table]:
     """Show the result."""
-    return [_speed_table(result), _disk_table(result)]
+    return [_speed_table(result), _disk_table(result), _goals_table(result)]
+
+
+def _goals_table(result: dict[str, Any]) -> Table:
+    table = Table("goal", "at most", "measured", "", title="Goals")
+    for key, (label, most) in GOALS.items():
+        met = "met" if result[key] <= most else "missed"
+        table.add_row(label, _shown(most), _shown(result[key]), met)
+    return table
 
 
 def _speed_table(result: dict[str, Any]) -> Table:

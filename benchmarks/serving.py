@@ -29,17 +29,17 @@ class Server(NamedTuple):
 
     Attributes:
         address: Where it listens, as host:port.
-        worker: The process that serves.
+        workers: The processes that serve.
         others: What else belongs to it, by name.
     """
 
     address: str
-    worker: psutil.Process
+    workers: list[psutil.Process]
     others: dict[str, psutil.Process]
 
     def cpu_s(self) -> float:
         """Return the seconds of CPU, user and system, that serving took so far."""
-        return _cpu_s(self.worker)
+        return sum(map(_cpu_s, self.workers))
 
     def others_cpu_s(self) -> dict[str, float]:
         """Return the same of the other processes."""
@@ -55,17 +55,20 @@ def split_cores() -> Cores:
 
 
 @contextmanager
-def run_opportune(settings: Path, cores: Cores) -> Iterator[Server]:
-    """Run our server with one worker; the worker gets the core for serving."""
+def run_opportune(settings: Path, cores: Cores | None = None) -> Iterator[Server]:
+    """Run our server; the workers get the core for serving, where there is one."""
     command = ["-m", "server", "serve", "--settings", str(settings)]
     with _run(command, settings.with_name("server.log")) as (address, process):
-        parts = {_part(child): child for child in process.children()}
-        worker = parts.pop("work")
-        others = {"learner": parts.pop("learn"), "supervisor": process}
-        _pin(worker, cores.serving)
-        for other in others.values():
-            _pin(other, cores.rest)
-        yield Server(address, worker, others)
+        children = process.children()
+        workers = [child for child in children if "work" in child.cmdline()]
+        (learner,) = (child for child in children if "learn" in child.cmdline())
+        others = {"supervisor": process, "learner": learner}
+        if cores is not None:
+            for worker in workers:
+                _pin(worker, cores.serving)
+            for other in others.values():
+                _pin(other, cores.rest)
+        yield Server(address, workers, others)
 
 
 @contextmanager
@@ -76,7 +79,7 @@ def run_echo(answer: bytes, folder: Path, cores: Cores) -> Iterator[Server]:
     command = ["-m", "benchmarks.echo", str(file)]
     with _run(command, folder / "echo.log") as (address, process):
         _pin(process, cores.serving)
-        yield Server(address, process, {})
+        yield Server(address, [process], {})
 
 
 @contextmanager
@@ -96,12 +99,6 @@ def _run(command: list[str], log: Path) -> Iterator[tuple[str, psutil.Process]]:
     finally:
         process.terminate()
         process.wait(_STOP_S)
-
-
-def _part(process: psutil.Process) -> str:
-    """Return which of our processes this is: `work` or `learn`."""
-    words = process.cmdline()
-    return next((part for part in ("work", "learn") if part in words), "")
 
 
 def _pin(process: psutil.Process, cores: Collection[int]) -> None:

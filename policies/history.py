@@ -1,8 +1,8 @@
 """Folds what happened to a user into what the gates remember.
 
 A history is small and bounded: of each offer it holds the last
-`IMPRESSIONS_MAX` impressions of the last `REMEMBERED_MS`, which is all that any
-cap may ask for, whatever the catalogue says tomorrow.
+`IMPRESSIONS_MAX` impressions of the last `REMEMBERED_MS`, and as many reservations,
+which is all that any cap may ask for, whatever the catalogue says tomorrow.
 """
 
 from __future__ import annotations
@@ -47,11 +47,15 @@ def reserve(
 ) -> History:
     """Hold the chosen offer as if it were shown, until it is or its time is over."""
     opportunity = decision.opportunity
-    kept = tuple(r for r in history.reservations if r.until_ms > opportunity.at_ms)
     new = Reservation(
         decision.valid_until_ms, offer_id, placement_id, opportunity.decision_id
     )
-    return msgspec.structs.replace(history, reservations=(*kept, new))
+    held = [r for r in history.reservations if r.until_ms > opportunity.at_ms]
+    same = sum(r.offer_id == offer_id for r in held)
+    if same >= IMPRESSIONS_MAX:
+        # No cap counts further. The one that ends first is missed the least.
+        held.remove(min(r for r in held if r.offer_id == offer_id))
+    return msgspec.structs.replace(history, reservations=(*held, new))
 
 
 def report(

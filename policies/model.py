@@ -171,7 +171,7 @@ class Impression(msgspec.Struct, frozen=True, order=True, array_like=True):
     placement_id: str
 
 
-class Reservation(msgspec.Struct, frozen=True, array_like=True):
+class Reservation(msgspec.Struct, frozen=True, order=True, array_like=True):
     """An offer that was decided and may still be shown: it counts as shown."""
 
     until_ms: int

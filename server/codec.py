@@ -127,7 +127,7 @@ def opportunity_from_proto(
 
     Args:
         request: The message.
-        request_id: Stands in for the request's own where that is empty.
+        request_id: The request's own or, where that is empty, one made up.
         tenant: Whose user it is.
         at_ms: The time.
         catalogue: What the placements and offers must be part of.
@@ -173,7 +173,7 @@ def decision_id_of(
 ) -> str:
     """Return the id of the decision that a request is answered with."""
     root = root_key(tenant, request.account_id, request.user_id)
-    return decision_id(root, request.user_id, request.request_id or request_id)
+    return decision_id(root, request.user_id, request_id)
 
 
 def _names(

@@ -71,14 +71,16 @@ class DecisionService(DecisionServiceServicer):
             try:
                 opportunity = codec.opportunity_from_proto(
                     request,
-                    request_id=uuid.uuid4().hex,
+                    request_id=request.request_id or uuid.uuid4().hex,
                     tenant=self._tenant,
                     at_ms=self._clock(),
                     catalogue=self.catalogue,
                 )
             except InvalidRequestError:
                 # A retry is answered whatever the catalogue has become meanwhile.
-                decision_id = codec.decision_id_of(request, "", self._tenant)
+                decision_id = codec.decision_id_of(
+                    request, request.request_id, self._tenant
+                )
                 stored = await self._store.decision(decision_id)
                 if stored is None:
                     raise

@@ -52,8 +52,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
-_err = Console(stderr=True, highlight=False)
+_out = Console(
+    markup=False, highlight=False, width=None if sys.stdout.isatty() else _WIDTH
+)
+_err = Console(stderr=True, markup=False, highlight=False)
 
 LogArgument = Annotated[
     str,
@@ -157,7 +159,7 @@ def _print_replay(result: Replay, seconds: float) -> None:
         table.add_row(f"differ: {_REASONS[reason]}", f"{count:,}")
     table.add_section()
     table.add_row("all", f"{result.decisions:,}")
-    _out.print(f"Replay of {result.log}", markup=False)
+    _out.print(f"Replay of {result.log}")
     _out.print(table)
     by = ", ".join(
         [
@@ -177,12 +179,12 @@ def _print_replay(result: Replay, seconds: float) -> None:
 def _print_different(different: Different) -> None:
     where = f"decision {different.position}, {different.decision_id}"
     reason = _REASONS[different.reason]
-    _out.print(f"\n{where}: {reason}", markup=False)
+    _out.print(f"\n{where}: {reason}")
     if different.detail:
-        _out.print(f"  {different.detail}", markup=False)
+        _out.print(f"  {different.detail}")
     for field in different.fields:
         logged, again = _short(field.logged), _short(field.again)
-        _out.print(f"  {field.field}: logged {logged}, again {again}", markup=False)
+        _out.print(f"  {field.field}: logged {logged}, again {again}")
 
 
 def _plural(count: int, one: str, many: str) -> str:
@@ -196,7 +198,7 @@ def _short(value: object) -> str:
 
 def _print_evaluation(result: Evaluation) -> None:
     of = f"{_plural(result.rewarded, 'decision', 'decisions')} of {result.log}"
-    _out.print(f"Reward per decision, by {of}", markup=False)
+    _out.print(f"Reward per decision, by {of}")
     table = Table()
     confidence = f"{result.values[0].confidence:.4g}"
     percent = f"{float(confidence) * 100:g} % interval"
@@ -214,11 +216,11 @@ def _print_evaluation(result: Evaluation) -> None:
     _out.print(table)
     for name, about in result.about.items():
         mark = " †" if name in result.trained_on_log else ""
-        _out.print(f"{name}{mark}: {about}", markup=False)
+        _out.print(f"{name}{mark}: {about}")
     if result.trained_on_log:
         _out.print("† has learned from the rewards that it is judged by: expect less")
     for note in result.notes:
-        _out.print(f"Note: {note}.", markup=False)
+        _out.print(f"Note: {note}.")
     _print_doubts(result)
 
 
@@ -247,7 +249,7 @@ def _print_doubts(result: Evaluation) -> None:
             doubts.setdefault((value.policy, doubt), []).append(value.estimator)
     for (policy, doubt), estimators in doubts.items():
         names = ", ".join(estimators)
-        _out.print(f"Not reliable: {policy} ({names}): {doubt}.", markup=False)
+        _out.print(f"Not reliable: {policy} ({names}): {doubt}.")
 
 
 def _write(path: Path | None, result: Replay | Evaluation) -> None:
@@ -286,7 +288,7 @@ def _progress() -> Iterator[Watcher]:
 
 
 def _fail(message: str) -> NoReturn:
-    _err.print(message, soft_wrap=True, markup=False)
+    _err.print(message, soft_wrap=True)
     raise typer.Exit(_CANNOT)
 
 

@@ -291,10 +291,11 @@ class _Evaluating:
                 f" {offers_n:,} of {offers:,} for an offer"
             )
         if silent and offers and abs(silent_n / silent - offers_n / offers) > 0.05:
-            self._doubts = (
+            doubt = (
                 "whether a decision has a reward depends on what was chosen (see"
-                " [rewards] silence_confirms_itself)",
+                " [rewards] silence_confirms_itself)"
             )
+            self._doubts = (doubt,)
         if users < n:
             self._notes.append(
                 f"{n:,} decisions are of {users:,} users or accounts; intervals take"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 import signal
 import sys
 import tempfile
@@ -73,6 +74,7 @@ class _Clock:
 
 
 def main(
+    *,
     seed: Annotated[
         int,
         typer.Option(envvar="SEED", help="Fixes the customers' order and every draw."),
@@ -86,12 +88,16 @@ def main(
     output: Annotated[
         Path, typer.Option(help="Where to write demo.json and demo.png.")
     ] = _OUTPUT,
+    keep: Annotated[
+        bool,
+        typer.Option(help="Keep the server's file beside them, as demo.db."),
+    ] = False,
 ) -> None:
     """Serve 64,000 real customers, learn from them, and show what was earned."""
     # To be told to end is the same as a Ctrl-C: the server ends first.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        _demo(seed, customers, output)
+        _demo(seed, customers, output, keep=keep)
     except KeyboardInterrupt:
         _fail("stopped, and the server too")
     except (ServerEndedError, audit.NotLearnedError, OpportuneError, OSError) as error:
@@ -100,14 +106,16 @@ def main(
         _fail(f"the server answered {error.code().name}: {error.details()}")
 
 
-def _demo(seed: int, count: int | None, output: Path) -> None:
+def _demo(seed: int, count: int | None, output: Path, *, keep: bool) -> None:
     clock = _Clock()
     everybody = read_customers()
     customers = shuffled(everybody, seed, count)
     with tempfile.TemporaryDirectory(prefix="opportune-demo-") as name:
         live = asyncio.run(_live(Path(name), customers, seed, clock))
         report = _look_back(live, customers, seed, clock)
-    written = report.write(output)
+        written = report.write(output)
+        if keep:
+            written.append(Path(shutil.copyfile(live.store, output / "demo.db")))
     _console.print()
     _console.print(report.table())
     for line in report.summary():

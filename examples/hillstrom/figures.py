@@ -11,7 +11,13 @@ import numpy as np
 from examples.hillstrom.customers import OFFERS, Customer
 from examples.hillstrom.traffic import IN_FLIGHT, Answer, Traffic
 from policies.catalogue import Catalogue
-from policies.estimators import Estimate, mean_interval, mean_of, snips
+from policies.estimators import (
+    Estimate,
+    importance_weights,
+    mean_interval,
+    mean_of,
+    snips,
+)
 from policies.features import context_features
 from policies.model import Context
 from policies.reward_model import cross_fit
@@ -20,6 +26,7 @@ __all__ = ["Curve", "GetOffer", "Row", "curve", "get_offer", "learnable", "obser
 
 _ARMS = list(OFFERS.values())
 _BLOCKS = 40
+_SPLITS = 4
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -95,9 +102,10 @@ def observed(customers: Sequence[Customer]) -> Row:
 def learnable(customers: Sequence[Customer], catalogue: Catalogue) -> Row:
     """Return what the best policy earns that can be learned from the whole log.
 
-    Each customer is given what a regression on all others but a fifth expects the
-    most of, the customer's own fifth; the experiment, which treated everybody at
-    random, says what that earns.
+    Each customer is given what a regression on four fifths of the others expects the
+    most of; the experiment, which treated everybody at random, says what that earns.
+    How the fifths are drawn matters as much as what is learned, so that it is done
+    anew a few times, and the policy is one of these at random.
     """
     rewards = np.array([float(customer.visited) for customer in customers])
     sent = np.array([_ARMS.index(customer.sent) for customer in customers])
@@ -105,13 +113,16 @@ def learnable(customers: Sequence[Customer], catalogue: Catalogue) -> Row:
         context_features(Context(features=customer.features), catalogue.features)
         for customer in customers
     ]
-    keys = [customer.user_id for customer in customers]
-    expected = cross_fit(contexts, sent, rewards, keys, n_actions=len(_ARMS))
-    weights = len(_ARMS) * (expected.argmax(axis=1) == sent).astype(float)
-    return Row(
-        int(np.count_nonzero(weights)),
-        snips(rewards, weights, weight_max=float(len(_ARMS)), reward_range=(0.0, 1.0)),
+    chances = np.zeros(len(customers))
+    for split in range(_SPLITS):
+        keys = [f"{split} {customer.user_id}" for customer in customers]
+        expected = cross_fit(contexts, sent, rewards, keys, n_actions=len(_ARMS))
+        chances += (expected.argmax(axis=1) == sent) / _SPLITS
+    weights = importance_weights(chances, np.full(len(customers), 1 / len(_ARMS)))
+    estimate = snips(
+        rewards, weights, weight_max=float(len(_ARMS)), reward_range=(0.0, 1.0)
     )
+    return Row(int(np.count_nonzero(weights)), estimate)
 
 
 def get_offer(traffic: Traffic) -> GetOffer:

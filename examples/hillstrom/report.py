@@ -173,14 +173,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             " on how fast the machine was, and may differ between two runs."
         )
 
-    def write(self, folder: Path) -> tuple[Path, Path]:
+    def write(self, folder: Path) -> list[Path]:
         """Write the figures and the plot, and return where they are."""
         folder.mkdir(parents=True, exist_ok=True)
         figures, plot = folder / "demo.json", folder / "demo.png"
         text = msgspec.json.format(msgspec.json.encode(self.to_json()), indent=2)
         figures.write_bytes(text + b"\n")
         self._plot(plot)
-        return figures, plot
+        return [figures, plot]
 
     def to_json(self) -> dict[str, Any]:
         """Return every figure, under the names that others read."""

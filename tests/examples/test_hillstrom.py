@@ -23,6 +23,8 @@ from examples.hillstrom.process import ServerEndedError, serving
 from examples.hillstrom.story import tell
 from opportune.v1 import DecisionServiceStub
 
+pytestmark = pytest.mark.timeout(180)  # Servers start in seconds, if nothing else runs.
+
 DEMO = Path(__file__).parents[2] / "examples" / "hillstrom" / "demo.py"
 
 
@@ -146,7 +148,7 @@ def test_interrupted_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
 def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     demo = start_demo(*arguments)
     try:
-        stdout, stderr = demo.communicate(timeout=55)
+        stdout, stderr = demo.communicate(timeout=170)
     finally:
         demo.kill()
     return subprocess.CompletedProcess(demo.args, demo.returncode, stdout, stderr)

@@ -43,6 +43,7 @@ from server.learning import Learning
 from server.settings import read_settings
 from server.stores.opening import migrate_store, open_serving, open_training
 from server.stores.sqlite import SQLiteTraining
+from server.telemetry import configure_log
 from tests.server import kit
 
 CATALOGUE = """
@@ -334,6 +335,7 @@ app = typer.Typer(add_completion=False)
 @app.command("lives")
 def _lives(settings: Path, statements: list[int]) -> None:
     """Learn, one life after another, and print how many were ended."""
+    configure_log()  # Standard output is for the number.
     ended = 0
     for statement in itertools.chain(statements, itertools.repeat(statements[-1])):
         killed = _live(settings, statement)

@@ -98,7 +98,7 @@ def test_the_logged_policy_is_worth_the_mean_reward(
     value = of(result, "logged", "mean")
 
     assert pytest.approx(accepted(world) / N) == value.value
-    assert (N, N, 0.0) == (value.n, value.ess, value.untried)
+    assert (value.n, value.ess, value.untried) == (N, N, 0.0)
     assert value.reliable
 
 
@@ -149,7 +149,7 @@ def test_what_was_learned_is_worth_more_than_chance(result: Evaluation) -> None:
     best = of(result, "greedy", "dr")
     chance = of(result, "uniform", "dr")
     assert (best.low or 0.0) > (chance.value or 0.0)
-    assert ("latest", "greedy") == result.trained_on_log
+    assert result.trained_on_log == ("latest", "greedy")
 
 
 def test_the_largest_weight_is_that_of_the_rarest_action(learned_world: World) -> None:
@@ -164,8 +164,8 @@ def test_silence_is_worth_nothing_and_that_is_not_relied_on(
 ) -> None:
     value = of(result, "fixed:no_offer", "snips")
 
-    assert 0.0 == value.value
-    assert ("0 decisions earned anything, and 10 are needed",) == value.doubts
+    assert value.value == 0.0
+    assert value.doubts == ("0 decisions earned anything, and 10 are needed",)
 
 
 def test_what_the_log_never_tried_is_doubted(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_a_policy_that_the_log_says_nothing_about_has_no_value(tmp_path: Path) -
             )
 
     for value in evaluated(world, "fixed:tea").values:
-        assert (None, None, None) == (value.value, value.low, value.high)
-        assert ("the log never did what this policy does",) == value.doubts
+        assert (value.value, value.low, value.high) == (None, None, None)
+        assert value.doubts == ("the log never did what this policy does",)
 
 
 def test_an_offer_that_is_not_eligible_is_no_offer(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_many_decisions_of_few_users_are_pointed_out(tmp_path: Path) -> None:
 
     result = evaluated(world, "uniform")
 
-    assert (200, 10) == (result.rewarded, result.users)
+    assert (result.rewarded, result.users) == (200, 10)
     assert any("200 decisions are of 10 users" in note for note in result.notes)
 
 

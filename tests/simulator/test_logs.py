@@ -39,7 +39,7 @@ def test_a_log_is_named_by_path_or_as_in_the_servers_settings(
     world: World, scheme: str
 ) -> None:
     with Log(f"{scheme}{world.path}") as log:
-        assert (1, 30, 1) == (log.first, log.last, log.epoch)
+        assert (log.first, log.last, log.epoch) == (1, 30, 1)
 
 
 def test_a_log_reads_more_rows_than_a_chunk(world: World) -> None:
@@ -60,7 +60,7 @@ def test_what_comes_after_a_log_was_opened_is_left_out(world: World) -> None:
         world.visit(["ada"])
         world.learn()
 
-        assert 30 == len(list(log.decisions()))
+        assert len(list(log.decisions())) == 30
         assert log.resolved == len(list(log.resolutions()))
 
 
@@ -78,7 +78,7 @@ def test_a_corrected_reward_counts_once_and_with_its_last_revision(
     with Log(world.path) as log:
         rewards = [row.resolution for row in log.resolutions()]
 
-    assert 30 == len(rewards)
+    assert len(rewards) == 30
     assert Resolution(decision_id, 5.0, 3) == rewards[-1]
 
 
@@ -119,7 +119,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"nowhere\.db: there is no such file"):
         Log(tmp_path / "nowhere.db")
 
-    assert [] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_log_elsewhere_than_in_a_file_is_refused() -> None:

@@ -61,9 +61,9 @@ def test_what_was_decided_while_learning_comes_out_again(
 
     result = replayed(world)
 
-    assert (240, 240, 0) == (result.decisions, result.identical, result.differing)
-    assert (6, 1, 1) == (result.models, result.policies, result.catalogues)
-    assert {} == result.reasons
+    assert (result.decisions, result.identical, result.differing) == (240, 240, 0)
+    assert (result.models, result.policies, result.catalogues) == (6, 1, 1)
+    assert result.reasons == {}
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
@@ -98,7 +98,7 @@ def test_rejections_corrections_and_changes_of_everything_come_out_again(
 
     n = len(world.decisions)
     assert (n, n, 0) == (result.decisions, result.identical, result.differing)
-    assert (3, 2) == (result.policies, result.catalogues)
+    assert (result.policies, result.catalogues) == (3, 2)
     eligible = {len(decision.actions) for decision in world.decisions}
     assert {1, 3, 5, 6} <= eligible, "gates rejected offers in several ways"
     assert world.rows("select 1 from resolutions_v1 where revision > 1")
@@ -117,8 +117,8 @@ def test_workers_that_lag_behind_come_out_again(tmp_path: Path) -> None:
 
     result = replayed(world)
 
-    assert (60, 60) == (result.decisions, result.identical)
-    assert 6 == result.models
+    assert (result.decisions, result.identical) == (60, 60)
+    assert result.models == 6
 
 
 def test_a_stream_that_began_anew_comes_out_again(world: World) -> None:
@@ -132,8 +132,8 @@ def test_a_stream_that_began_anew_comes_out_again(world: World) -> None:
 
     result = replayed(world)
 
-    assert "2." == world.policy.model[:2]
-    assert (65, 65, 5) == (result.decisions, result.identical, result.models)
+    assert world.policy.model[:2] == "2."
+    assert (result.decisions, result.identical, result.models) == (65, 65, 5)
 
 
 def test_a_log_is_replayed_while_the_server_has_it_open(world: World) -> None:
@@ -144,14 +144,14 @@ def test_a_log_is_replayed_while_the_server_has_it_open(world: World) -> None:
         result = replay(log)
 
     assert Path(f"{world.path}-wal").stat().st_size > 0
-    assert (60, 60) == (result.decisions, result.identical)
+    assert (result.decisions, result.identical) == (60, 60)
     store._connection.close()  # type: ignore[attr-defined]
 
 
 def test_an_empty_log_has_nothing_that_differs(tmp_path: Path) -> None:
     result = replayed(World(tmp_path / "opportune.db"))
 
-    assert (0, 0, 0) == (result.decisions, result.identical, result.differing)
+    assert (result.decisions, result.identical, result.differing) == (0, 0, 0)
 
 
 def swap_probabilities(record: dict[str, Any]) -> None:
@@ -217,7 +217,7 @@ def test_what_differs_is_told_field_by_field(world: World) -> None:
     (different,) = replayed(world).first
 
     (field,) = different.fields
-    assert "probabilities" == field.field
+    assert field.field == "probabilities"
     assert (logged[0] - 1, logged[1] + 1, *logged[2:]) == field.logged
     assert logged == field.again
 
@@ -229,7 +229,7 @@ def test_what_was_known_of_the_user_cannot_be_changed(world: World) -> None:
     result = replayed(world)
 
     assert 0 < result.reasons["probabilities"] <= 20
-    assert 40 <= result.identical
+    assert result.identical >= 40
 
 
 def test_what_was_learned_from_cannot_be_changed(world: World) -> None:
@@ -238,7 +238,7 @@ def test_what_was_learned_from_cannot_be_changed(world: World) -> None:
     result = replayed(world)
 
     assert result.differing > 0
-    assert 20 <= result.identical, "those that were decided before anything was learned"
+    assert result.identical >= 20, "those that were decided before anything was learned"
 
 
 def test_a_training_stream_with_a_gap_is_told(world: World) -> None:
@@ -246,7 +246,7 @@ def test_a_training_stream_with_a_gap_is_told(world: World) -> None:
 
     result = replayed(world)
 
-    assert {"missing": 20} == result.reasons
+    assert result.reasons == {"missing": 20}
     assert "row 30 of training stream 1" in result.first[0].detail
 
 
@@ -258,15 +258,15 @@ def test_a_decision_that_is_gone_takes_with_it_what_was_learned_from_it(
 
     result = replayed(world)
 
-    assert (59, 19) == (result.decisions, result.identical)
-    assert {"missing": 40} == result.reasons
+    assert (result.decisions, result.identical) == (59, 19)
+    assert result.reasons == {"missing": 40}
     assert gone in result.first[0].detail
 
 
 def test_a_catalogue_that_was_changed_is_told(world: World) -> None:
     world.rows("update catalogue set text = text || '# Nothing.'")
 
-    assert {"catalogue": 60} == replayed(world).reasons
+    assert replayed(world).reasons == {"catalogue": 60}
 
 
 def test_a_record_that_is_no_json_is_told(world: World) -> None:
@@ -274,8 +274,8 @@ def test_a_record_that_is_no_json_is_told(world: World) -> None:
 
     result = replayed(world)
 
-    assert 1 == result.reasons["unreadable"]
-    assert 40 <= result.identical + result.reasons.get("missing", 0)
+    assert result.reasons["unreadable"] == 1
+    assert result.identical + result.reasons.get("missing", 0) >= 40
 
 
 def test_rounding_is_forgiven_where_it_is_asked_for(world: World) -> None:
@@ -283,7 +283,7 @@ def test_rounding_is_forgiven_where_it_is_asked_for(world: World) -> None:
 
     result = replayed(world, tolerance=1e-9)
 
-    assert (59, 1, 0) == (result.identical, result.close, result.differing)
+    assert (result.identical, result.close, result.differing) == (59, 1, 0)
 
 
 def test_progress_is_told_and_ends_at_all(tmp_path: Path) -> None:
@@ -293,5 +293,5 @@ def test_progress_is_told_and_ends_at_all(tmp_path: Path) -> None:
 
     replayed(world, watcher=lambda *news: told.append(news))
 
-    assert ("deciding", 1_000, 1_000) == told[-1]
+    assert told[-1] == ("deciding", 1_000, 1_000)
     assert {"reading", "deciding"} == {doing for doing, _, _ in told}

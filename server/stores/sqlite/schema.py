@@ -37,11 +37,11 @@ def m001_decide_report_learn(db: Database) -> None:
         "position",
     )
     db.table("outcome").create_index(["decision_id", "outcome_id"], unique=True)
-    _create(
-        db,
-        "history",
-        {"root": str, "user_id": str, "version": int, "record": str},
-        ("root", "user_id"),
+    # One tree, not a table and an index: every decision that shows an offer writes it.
+    db.execute(
+        "create table history(root text not null, user_id text not null,"
+        " version integer not null, record text not null,"
+        " primary key (root, user_id)) strict, without rowid"
     )
     _create(
         db,

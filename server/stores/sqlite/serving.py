@@ -281,18 +281,20 @@ def _commit(
 ) -> Decision | None:
     opportunity = decision.opportunity
     decision_id = opportunity.decision_id
-    stored = _load_decision(db, decision_id)
-    if stored is not None:
-        return stored
-    if after is not None:
-        root = root_of(decision_id)
-        if not _save_history(db, root, opportunity.user_id, version, after):
-            return None
-    db.execute(
-        "insert into decision(decision_id, at_ms, record) values (?, ?, ?)",
+    inserted = db.execute(
+        "insert into decision(decision_id, at_ms, record) values (?, ?, ?)"
+        " on conflict do nothing",
         (decision_id, opportunity.at_ms, record),
     )
-    return decision
+    if inserted.rowcount == 0:
+        return _load_decision(db, decision_id)
+    if after is None:
+        return decision
+    root = root_of(decision_id)
+    if _save_history(db, root, opportunity.user_id, version, after):
+        return decision
+    db.execute("delete from decision where position = ?", (inserted.lastrowid,))
+    return None
 
 
 def _report(

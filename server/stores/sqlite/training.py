@@ -22,8 +22,7 @@ __all__ = ["SQLiteTraining"]
 _LEARNER_WAIT_S = 10.0
 _LOCK_WAIT_S = 30.0
 _LOCK_RETRY_S = 0.001
-_CHECKPOINT_BYTES = 8 * 2**20
-_RESTART_BYTES = 128 * 2**20
+_RESTART_PAGES = 4_096  # 32 MiB.
 
 
 class SQLiteTraining:
@@ -37,7 +36,6 @@ class SQLiteTraining:
     def __init__(self, path: Path) -> None:
         self._lock = _lock(Path(f"{path}-learner"))
         self._connection = connect(path)
-        self._wal = Path(f"{path}-wal")
 
     def epoch(self) -> int:
         """See `TrainingStore.epoch`."""
@@ -195,14 +193,11 @@ class SQLiteTraining:
         leaves the WAL growing; one that is allowed to hold up writers for a moment
         starts it anew.
         """
-        try:
-            size = self._wal.stat().st_size
-        except FileNotFoundError:
-            return
-        if size > _CHECKPOINT_BYTES:
-            self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
-        if size > _RESTART_BYTES:
-            self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+        _, pages, _ = self._connection.execute(
+            "pragma wal_checkpoint(passive)"
+        ).fetchone()
+        if pages > _RESTART_PAGES:
+            self._connection.execute("pragma wal_checkpoint(restart)").fetchone()
 
     def close(self) -> None:
         """See `TrainingStore.close`."""
