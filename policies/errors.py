@@ -79,7 +79,7 @@ class FileError(OpportuneError):
 
 
 class CatalogueError(FileError):
-    """A catalogue was refused; the one in use stays."""
+    """A catalogue was refused, all of it."""
 
 
 class SettingsError(FileError):

@@ -46,7 +46,8 @@ def join(
     ordered = sorted(outcomes, key=lambda outcome: (outcome.at_ms, outcome.outcome_id))
     silent = decision.chosen == NO_OFFER
     shown = [outcome.at_ms for outcome in ordered if outcome.kind == "shown"]
-    if not shown and silent and rewards.silence_confirms_itself:
+    withdrawn = any(outcome.kind == "not_shown" for outcome in ordered)
+    if silent and rewards.silence_confirms_itself and not (shown or withdrawn):
         shown = [decision.opportunity.at_ms]
     if not shown:
         return Join()
@@ -56,4 +57,4 @@ def join(
         if reward is not None:
             return Join(reward=reward - cost)
     due_ms = shown[0] + rewards.wait
-    return Join(reward=-cost) if now_ms >= due_ms else Join(due_ms=due_ms)
+    return Join(reward=0.0 - cost) if now_ms >= due_ms else Join(due_ms=due_ms)

@@ -81,15 +81,24 @@ class _Noun(
 
 
 class Usage(_Noun, frozen=True):
-    """How much of something a user has used, in whatever unit the caller counts."""
+    """How much of something a user has used, in whatever unit the caller counts.
+
+    Attributes:
+        value: How much is used, 0 or more.
+        limit: What the user's plan allows, above 0; none where nothing limits it.
+    """
 
     value: float
     limit: float | None = None
-    """What the user's plan allows, above 0; none where nothing limits it."""
 
 
 class Moment(_Noun, frozen=True):
-    """What just happened in the product."""
+    """What just happened in the product.
+
+    Attributes:
+        kind: The name of the kind of the moment.
+        features: What is known of this moment.
+    """
 
     kind: str = ""
     features: dict[str, FeatureValue] = {}
@@ -100,7 +109,15 @@ NO_MOMENT = Moment()
 
 
 class Context(_Noun, frozen=True):
-    """What is known about user and moment when the product asks."""
+    """What is known about user and moment when the product asks.
+
+    Attributes:
+        role: What the user may do in the account.
+        segment: The segment that the user belongs to.
+        usage: How much the user has used of what.
+        moment: What just happened in the product.
+        features: What else is known of the user.
+    """
 
     role: str = ""
     segment: str = ""
@@ -114,17 +131,26 @@ NO_CONTEXT = Context()
 
 
 class Opportunity(_Noun, frozen=True):
-    """What one request asks: the input of the engine."""
+    """What one request asks: the input of the engine.
+
+    Attributes:
+        decision_id: The id of the decision to be made.
+        at_ms: The time.
+        user_id: The user, as the caller names them.
+        placements: The placements that can render now, at least one.
+        account_id: The user's account; empty for a user who stands alone.
+        session_id: The user's visit.
+        offers: The only offers to consider; all where it is empty.
+        context: What is known about user and moment.
+    """
 
     decision_id: str
     at_ms: int
     user_id: str
     placements: tuple[str, ...]
-    """The placements that can render now, at least one."""
     account_id: str = ""
     session_id: str = ""
     offers: tuple[str, ...] = ()
-    """The only offers to consider; all where it is empty."""
     context: Context = NO_CONTEXT
 
 
@@ -188,7 +214,13 @@ class Dismissal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class History(_Noun, frozen=True):
-    """What the gates must remember of a user; `policies.history` folds it."""
+    """What the gates must remember of a user; `policies.history` folds it.
+
+    Attributes:
+        impressions: What the user was shown, the earliest first.
+        reservations: What was decided and may still be shown.
+        dismissals: By offer, how often it was dismissed.
+    """
 
     impressions: tuple[Impression, ...] = ()
     reservations: tuple[Reservation, ...] = ()

@@ -145,8 +145,8 @@ class Decision(_message.Message):
 
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp:
-        """Says until when the offer may be shown. What is not reported shown by then
-        does not count against any cap.
+        """Says until when the offer may be shown. An offer counts against its caps from
+        the decision on until then, and after that only once it is reported shown.
         """
 
     @_builtins.property

@@ -37,8 +37,8 @@ class GetOfferRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request, so that a retry gets the decision of the first try. Unique
-    for a user or account; a UUID is a good one. 1 to 128 characters. Where it is
-    empty the server makes one up, and a retry is a new request.
+    for a user; a UUID is a good one. At most 128 characters. Where it is empty the
+    server makes one up, and a retry is a new request.
     """
     user_id: _builtins.str
     """Names the user who would see the offer. 1 to 128 characters."""

@@ -65,8 +65,8 @@ class DecisionServiceServicer:
         """Chooses one of the offers that may be shown now, or none.
 
         The choice is stored before it is answered. The same `request_id` for the
-        same user or account is answered with the same decision, however often it is
-        sent and whatever else the request says.
+        same user (of the same account) is answered with the same decision, however
+        often it is sent and whatever else the request says.
 
         Common errors: INVALID_ARGUMENT names every wrong field, among them a
         placement or an offer that the catalogue does not have; RESOURCE_EXHAUSTED
