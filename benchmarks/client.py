@@ -264,7 +264,7 @@ def _headers(address: str, method: str) -> bytes:
         ":path": method,
         ":authority": address,
         "content-type": "application/grpc",
-        "te": "trailers",
+        "te": "trailers",  # codespell:ignore te
         "grpc-timeout": "30S",
     }
     return b"".join(

@@ -54,6 +54,7 @@ GOALS = {
 
 _METHOD = "/opportune.v1.DecisionService/GetOffer"
 _LESSONS = 400
+_SHOWN_BYTES = 10
 _LEARNED_S = 20.0
 _KINDS = ("ours", "echo")
 
@@ -315,8 +316,12 @@ def _speed_table(result: dict[str, Any]) -> Table:
 
 def _disk_table(result: dict[str, Any]) -> Table:
     table = Table("", "bytes", title="On disk, per decision with 50 actions")
+    rest = result["bytes_per_decision"]
     for name, size in result["bytes_per_decision_by_table"].items():
-        table.add_row(name, f"{size:.0f}")
+        if size >= _SHOWN_BYTES:
+            table.add_row(name, f"{size:.0f}")
+            rest -= size
+    table.add_row("everything else", f"{rest:.0f}")
     table.add_section()
     table.add_row("the whole file", f"{result['bytes_per_decision']:.0f}")
     table.add_section()

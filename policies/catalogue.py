@@ -236,7 +236,7 @@ class _Compiler:
         self._rules: dict[str, Rule] = {}
         self._gates: dict[tuple[Gate, ...], tuple[Gate, ...]] = {}
         self.offers: dict[str, Offer] = {}
-        self.actions = [Action(NO_OFFER, "", "", "", (("no_offer", 1.0),))]
+        self.actions = [Action(NO_OFFER, "", "", "", ())]
         for offer_id, section in tables["offers"].items():
             self._offer(offer_id, section)
         if len(self.actions) > ACTIONS_MAX:
@@ -298,13 +298,31 @@ class _Compiler:
                 tuple(gate for gate in gates if not gate.of_history)
             ),
         )
-        features = self._known(section, spec.features)
+        described = self._known(section, spec.features)
         for creative_id, wording in (creatives or {"default": ()}).items():
             for placement_id in spec.placements:
                 names = (offer_id, creative_id, placement_id)
-                self.actions.append(
-                    _action(len(self.actions), names, (*features, *wording))
-                )
+                shared = self._shared_with(names, spec, len(creatives))
+                features = (*shared, *described, *wording)
+                self.actions.append(Action(len(self.actions), *names, features))
+
+    def _shared_with(
+        self, names: tuple[str, str, str], spec: OfferSpec, creatives: int
+    ) -> Features:
+        """Name what an action has in common with others, but not with all.
+
+        Learners know an action by its own name already. A feature that says the same
+        once more teaches nothing, and costs as much as one that does.
+        """
+        offer_id, creative_id, placement_id = names
+        shared: list[str] = []
+        if len(spec.placements) > 1 or creatives > 1:
+            shared.append(f"offer={offer_id}")
+        if len(spec.placements) > 1 and creatives > 1:
+            shared.append(f"creative={offer_id}/{creative_id}")
+        if len(self.placements) > 1:
+            shared.append(f"placement={placement_id}")
+        return tuple((name, 1.0) for name in shared)
 
     def _where(self, section: Section, spec: OfferSpec) -> None:
         if not spec.placements:
@@ -345,12 +363,6 @@ class _Compiler:
             elif isinstance(value, float) and not math.isfinite(value):
                 section.problem("must be finite", "features", name)
         return features_of(values, self.features)
-
-
-def _action(index: int, names: tuple[str, str, str], features: Features) -> Action:
-    described = zip(("offer", "creative", "placement"), names, strict=True)
-    identity = tuple((f"{kind}={name}", 1.0) for kind, name in described)
-    return Action(index, *names, (*identity, *features))
 
 
 def _suppression(section: Section, spec: OfferSpec) -> list[Gate]:

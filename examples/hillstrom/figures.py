@@ -26,7 +26,7 @@ __all__ = ["Curve", "GetOffer", "Row", "curve", "get_offer", "learnable", "obser
 
 _ARMS = list(OFFERS.values())
 _BLOCKS = 40
-_SPLITS = 4
+_SPLITS = 3
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -38,8 +38,8 @@ _DISMISSED = OutcomeKind.OUTCOME_KIND_DISMISSED
 _ACCEPTED = OutcomeKind.OUTCOME_KIND_ACCEPTED
 
 _NAMES = {
-    "more_storage": "twice the storage",
-    "team_plan": "the team plan",
+    "more_storage": "more storage",
+    "team_plan": "team plan",
     "": "silence",
 }
 
@@ -127,7 +127,7 @@ class _Telling:
             f"{name} {story.before[offer_id]:.0%} → {story.after[offer_id]:.0%}"
             for offer_id, name in _NAMES.items()
         ]
-        self._line("For others of her segment", ", ".join(changes))
+        self._line("For others like her, now", ", ".join(changes))
         return story
 
     async def _until(
@@ -233,4 +233,4 @@ def _why(decision: Decision) -> str:
     wait = seconds - decision.decide_time.seconds
     days = round(wait / 86_400)
     unit = "day" if days == 1 else "days"
-    return f"silence, {reason}; eligible in {days} {unit}, {again:%a %d %b %H:%M}"
+    return f"silence, {reason}; again in {days} {unit}, {again:%d %b %H:%M}"

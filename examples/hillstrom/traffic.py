@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "IN_FLIGHT", "Answer", "Traffic", "ask_again", "release", "send"]
 
-IN_FLIGHT = 48
+IN_FLIGHT = 32
 """How many customers are under way at once."""
+
+CONNECTIONS = 8
+"""Over how many connections: each is one worker's, so that both workers get some."""
 
 ALONE = 400
 """How many customers are asked for one after the other first, with nothing else."""
@@ -100,23 +104,28 @@ async def send(
     alone = customers[:ALONE]
     rest = customers[ALONE:]
     requests = [request(customer, seed) for customer in rest]
-    async with server.channel() as channel:
-        stub = DecisionServiceStub(channel)
+    answers: list[tuple[int, Answer]] = []
+    turns = iter(list(zip(rest, requests, range(len(rest)), strict=True)))
+
+    async def serve_in_turn(stub: DecisionServiceAsyncStub) -> None:
+        for customer, asked, turn in turns:
+            answer = await _serve(stub, customer, asked, traffic)
+            answers.append((turn, answer))
+            watch(answer)
+
+    async with AsyncExitStack() as stack:
+        stubs = [
+            DecisionServiceStub(await stack.enter_async_context(server.channel()))
+            for _ in range(CONNECTIONS)
+        ]
         for customer in alone:
-            answer = await _serve(stub, customer, request(customer, seed), traffic)
+            answer = await _serve(stubs[0], customer, request(customer, seed), traffic)
             traffic.alone.append(answer)
             watch(answer)
-        turns = iter(list(zip(rest, requests, range(len(rest)), strict=True)))
-        answers: list[tuple[int, Answer]] = []
-
-        async def serve_in_turn() -> None:
-            for customer, asked, turn in turns:
-                answer = await _serve(stub, customer, asked, traffic)
-                answers.append((turn, answer))
-                watch(answer)
-
         started = time.perf_counter()
-        await _together(serve_in_turn() for _ in range(IN_FLIGHT))
+        await _together(
+            serve_in_turn(stubs[index % CONNECTIONS]) for index in range(IN_FLIGHT)
+        )
         traffic.seconds = time.perf_counter() - started
     traffic.loaded = [answer for _, answer in sorted(answers, key=lambda a: a[0])]
     return traffic

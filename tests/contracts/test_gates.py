@@ -78,9 +78,7 @@ def ruling(
 
 def test_every_gate_is_tested_here() -> None:
     made = {
-        name
-        for name in gates.__all__
-        if name not in {"Gate", "Ruling", "Situation"}
+        name for name in gates.__all__ if name not in {"Gate", "Ruling", "Situation"}
     }
 
     assert made == GATES.keys()

@@ -242,7 +242,7 @@ async def test_outcomes_at_once_from_several_servers_count_once(
         *(s.report(made, OFFER, report) for s in (store, other) for _ in range(20))
     )
 
-    assert sorted(sum(answers, [])) == [False] * 78 + [True] * 2
+    assert sum(new for answer in answers for new in answer) == 2
     history = (await past(store, made)).history
     assert history.dismissals == {"tea": Dismissal(2, 1_200)}
     assert len(history.impressions) == 1

@@ -75,10 +75,10 @@ async def test_the_story_is_true(tmp_path: Path) -> None:
     assert told.complete
     assert said == told.lines
     for answer in (
-        "offered twice the storage, propensity",
-        "silence, DISMISSED; eligible in 7 days",
-        "offered the team plan, propensity",
-        "silence, FREQUENCY_CAP; eligible in 1 day",
+        "offered: more storage, propensity",
+        "silence, DISMISSED; again in 7 days",
+        "offered: team plan, propensity",
+        "silence, FREQUENCY_CAP; again in 1 day",
         "reported accepted, 12.00 USD",
     ):
         assert any(answer in line for line in said), answer

@@ -127,7 +127,7 @@ WRONG = [
     ("caps = [{ limit = -1 }]", "caps", "1 to 100, not -1"),
     ("caps = [{ limit = 101 }]", "caps", "1 to 100, not 101"),
     ('caps = [{ limit = 1, window = "0d" }]', "caps", "above 0"),
-    ("caps = [{ limit = 1 }, { limt = 1 }]", "caps", "limt"),
+    ('caps = [{ limit = 1 }, { limit = 1, windo = "1d" }]', "caps", "windo"),
     ("caps = [{ limit = 1.5 }]", "caps", "int"),
     ('caps = [{ limit = 1, window = "soon" }]', "caps", "soon"),
     ('caps = [{ limit = 1, window = "3661d" }]', "caps", "3660d"),
@@ -178,11 +178,11 @@ WRONG_TOPS = [
     (BASE + '[features.shoe]\ntype = "flag"\nrange = [0, 1]', "features.shoe"),
     (BASE + '[features.shoe]\ntype = "number"\nrange = [1, 1]', "features.shoe"),
     (BASE + '[features.shoe]\ntype = "number"\nrange = [0, inf]', "features.shoe"),
-    (BASE + "[features.shoe]", "features.shoe"),
+    (BASE + "[features.shoe]", "features.shoe.type"),
     (BASE + "[placements.Shop]", "placements.Shop"),
     (BASE + '[placements.shop]\ndescripton = ""', "placements.shop.descripton"),
     (BASE + '[offers.Tea]\nplacements = ["home"]', "offers.Tea"),
-    (BASE + "[offers.tea]", "offers.tea"),
+    (BASE + "[offers.tea]", "offers.tea.placements"),
     (BASE + "[offers.tea]\nplacements = []", "offers.tea.placements"),
     (BASE + '[offers.tea]\nplacements = ["hom"]', "offers.tea.placements"),
     (BASE + '[offers.tea]\nplacements = ["home", "home"]', "offers.tea.placements"),
@@ -190,7 +190,9 @@ WRONG_TOPS = [
 
 
 @pytest.mark.parametrize(
-    ("text", "key"), WRONG_TOPS, ids=[f"{key}-{n}" for n, (_, key) in enumerate(WRONG_TOPS)]
+    ("text", "key"),
+    WRONG_TOPS,
+    ids=[f"{key}-{n}" for n, (_, key) in enumerate(WRONG_TOPS)],
 )
 def test_what_is_wrong_with_a_catalogue_is_named_with_line_and_key(
     text: str, key: str

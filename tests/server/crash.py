@@ -276,7 +276,7 @@ async def use_and_kill(
     total = users * requests
     for kill in range(kills):
         goal = total * (kill + generator.random()) / (kills + 1)
-        while len(reports.acknowledged) < goal and not using.done():
+        while len(reports.acknowledged) < goal and not using.done():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         for worker in serving.children("work")[:1]:
             with suppress(ProcessLookupError):
@@ -293,7 +293,8 @@ def check(serving: kit.Serving, reports: Reports) -> None:
     lost = reports.acknowledged - stored
     assert not lost, f"{len(lost)} acknowledged outcomes are lost"
     decided = {
-        name for (name,) in kit.rows(serving.path, "select decision_id from decisions_v1")
+        name
+        for (name,) in kit.rows(serving.path, "select decision_id from decisions_v1")
     }
     assert set(reports.answered.values()) <= decided
     for (user, offer), count in reports.offered.items():

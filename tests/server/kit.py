@@ -176,7 +176,8 @@ class Shop:
 
     def count(self, view: str) -> int:
         """Return how many rows others can read."""
-        return rows(self.path, f"select count(*) from {view}")[0][0]
+        sql = f"select count(*) from {view}"  # noqa: S608 - our own names
+        return int(rows(self.path, sql)[0][0])
 
     def counts(self) -> dict[str, int]:
         """Return how many rows of everything that serving writes there are."""
@@ -195,7 +196,8 @@ def outcome(kind: int, *, at_ms: int | None = None, **fields: Any) -> Outcome:
     if at_ms is not None:
         fields["occur_time"] = timestamp(at_ms)
     name = OutcomeKind.Name(kind)  # type: ignore[arg-type] # An int is one of them.
-    return Outcome(**({"outcome_id": name, "kind": kind} | fields))
+    given: dict[str, Any] = {"outcome_id": name, "kind": kind}
+    return Outcome(**(given | fields))
 
 
 def timestamp(at_ms: int) -> Timestamp:
@@ -310,6 +312,16 @@ class Refusal:
     retry_after_s: float | None
 
 
+def kind_of(name: str) -> int:
+    """Return the number of a kind of outcome."""
+    return OutcomeKind.Value(f"OUTCOME_KIND_{name}")
+
+
+def name_of(kind: int) -> str:
+    """Return the name of a kind of outcome."""
+    return OutcomeKind.Name(kind).removeprefix("OUTCOME_KIND_")  # type: ignore[arg-type] # An int is one of them.
+
+
 async def refused(call: Awaitable[object]) -> Refusal:
     """Make a call that must fail, and return how it did."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -318,7 +330,7 @@ async def refused(call: Awaitable[object]) -> Refusal:
 
 
 def unpacked(error: grpc.aio.AioRpcError) -> Refusal:
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # It has what it takes.
     assert status is not None, f"no details: {error!r}"
     info = error_details_pb2.ErrorInfo()
     bad = error_details_pb2.BadRequest()
@@ -367,9 +379,12 @@ def serving(settings_path: Path) -> Iterator[Serving]:
     """Start the server as a process, and leave none behind."""
     command = [sys.executable, "-m", "server", "serve", "-s", str(settings_path)]
     log = settings_path.with_suffix(".log").open("a", encoding="utf-8")
-    with log, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=log, text=True
-    ) as process:
+    with (
+        log,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
         try:
             line = line_of(process)
             assert line.startswith("serving on "), (line, log_of(settings_path))

@@ -79,8 +79,10 @@ def _build(descriptor: Descriptor, chosen: Mapping[str, Any]) -> Message:
 
 
 async def code_of(shop: Shop, method: str, data: bytes) -> grpc.StatusCode:
-    call = shop.channel.unary_unary(f"/opportune.v1.DecisionService/{method}")(data)
-    return await call.code()
+    name = f"/opportune.v1.DecisionService/{method}"
+    call: Any = shop.channel.unary_unary(name)
+    code: grpc.StatusCode = await call(data).code()
+    return code
 
 
 async def go_on(shop: Shop) -> None:
@@ -165,7 +167,7 @@ def question() -> GetOfferRequest:
 
 
 def report() -> ReportOutcomeRequest:
-    request = ReportOutcomeRequest(decision_id="0" * 32)
+    request = ReportOutcomeRequest(decision_id="0" * 36)
     outcome = request.outcomes.add(outcome_id="a", kind=5)  # type: ignore[arg-type] # An int is one.
     outcome.occur_time.seconds = 1
     outcome.revenue.currency_code = "EUR"

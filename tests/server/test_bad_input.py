@@ -6,6 +6,7 @@ import math
 import string
 import urllib.parse
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -180,7 +181,7 @@ async def test_a_wrong_question_is_refused_with_every_wrong_field(
     refusal = await kit.refused(shop.stub.GetOffer(request))
 
     # Then each of them is named, and nothing has changed, and the server goes on
-    assert grpc.StatusCode.INVALID_ARGUMENT == refusal.code
+    assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
     assert (refusal.info.domain, refusal.info.reason) == (
         "opportune.dev",
         "INVALID_REQUEST",
@@ -220,7 +221,7 @@ async def test_what_is_just_within_bounds_is_answered(shop: Shop) -> None:
 AT = kit.NOON_MS
 
 
-def one(kind: int = kit.SHOWN, **fields: object) -> list[Outcome]:
+def one(kind: int = kit.SHOWN, **fields: Any) -> list[Outcome]:
     return [kit.outcome(kind, **fields)]
 
 
@@ -320,7 +321,7 @@ async def test_a_wrong_report_is_refused_with_every_wrong_field(
 
     # Then each of them is named, nothing of the report is stored, and the right
     # report is taken as if there had been no wrong one
-    assert grpc.StatusCode.INVALID_ARGUMENT == refusal.code
+    assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
     assert wrong == set(refusal.fields)
     assert before == shop.counts()
     (result,) = await shop.report(decision, kit.SHOWN)
@@ -339,7 +340,7 @@ async def test_nothing_is_accepted_or_dismissed_where_nothing_was_offered(
     silence = await shop.ask("ada", "empty")
 
     # When it is reported that the user did something about an offer
-    value = kit.OutcomeKind.Value(f"OUTCOME_KIND_{kind}")
+    value = kit.kind_of(kind)
     refusal = await kit.refused(shop.report(silence, kit.SHOWN, value))
 
     # Then that is refused, and what came with it too
@@ -355,7 +356,7 @@ async def test_what_needs_no_offer_is_taken_for_silence_too(
     silence = await shop.ask("ada", "empty")
 
     # When something is reported that can happen without one
-    value = kit.OutcomeKind.Value(f"OUTCOME_KIND_{kind}")
+    value = kit.kind_of(kind)
     (result,) = await shop.report(silence, value)
 
     # Then it is recorded, and there is no offer that could have ended
@@ -365,11 +366,11 @@ async def test_what_needs_no_offer_is_taken_for_silence_too(
 
 
 UNKNOWN_IDS = [
-    "0" * 32,
-    "v" * 32,
-    "0" * 31,
-    "0" * 33,
-    "V" * 32,
+    "0" * 36,
+    "f" * 36,
+    "0" * 35,
+    "0" * 37,
+    "F" * 36,
     "z",
     "",
     "decision",
@@ -393,7 +394,7 @@ async def test_a_decision_that_was_never_made_is_not_found_at_once(
     refusal = await kit.refused(shop.stub.ReportOutcome(request, timeout=2.0))
 
     # Then there is no such decision, and nothing is stored
-    assert grpc.StatusCode.NOT_FOUND == refusal.code
+    assert refusal.code == grpc.StatusCode.NOT_FOUND
     assert (refusal.info.domain, refusal.info.reason) == ("opportune.dev", "NOT_FOUND")
     assert shop.count("outcomes_v1") == 0
     await shop.report(decision, kit.SHOWN)
@@ -430,7 +431,7 @@ async def test_a_status_fits_in_the_headers_however_much_is_wrong(
         user_id="ada", placement_ids=["home"], context=context
     )
     decision = await shop.offered("ada")
-    money = {
+    money: dict[str, Any] = {
         name: euro(-1, key(0))
         for name in ("revenue", "list_price", "discount", "margin")
     }
@@ -449,7 +450,7 @@ async def test_a_status_fits_in_the_headers_however_much_is_wrong(
             await call
 
         # Then the answer arrives, and what it weighs is less than a header may
-        assert grpc.StatusCode.INVALID_ARGUMENT == caught.value.code()
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         message = caught.value.details() or ""
         weight = len(urllib.parse.quote(message, safe=string.printable))
         for name, value in caught.value.trailing_metadata() or ():
@@ -462,13 +463,13 @@ async def test_a_status_fits_in_the_headers_however_much_is_wrong(
 async def test_bytes_that_are_no_message_are_refused_like_any_other(shop: Shop) -> None:
     # Given a client whose messages are broken
     for method in ("GetOffer", "ReportOutcome"):
-        call = shop.channel.unary_unary(f"/opportune.v1.DecisionService/{method}")
+        call: Any = shop.channel.unary_unary(f"/opportune.v1.DecisionService/{method}")
 
         # When it calls
         refusal = await kit.refused(call(b"\xff\xff\xff"))
 
         # Then it is told so
-        assert grpc.StatusCode.INVALID_ARGUMENT == refusal.code
+        assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
         assert refusal.info.reason == "INVALID_REQUEST"
         assert set(refusal.fields) == {"request"}
 

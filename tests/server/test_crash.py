@@ -1,4 +1,4 @@
-"""Killed at any point, and started again: nothing is lost, and the bytes are the same."""
+"""Killed at any point and started again: nothing is lost, the bytes are the same."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc.aio
 import psutil
 import pytest
 
+from opportune.v1 import DecisionServiceStub, GetOfferRequest
 from tests.server import crash, kit
 
 STATEMENTS = (1, 9, 12, 14, 17, 23, 31, 47, 62, 83, 150)
@@ -65,16 +67,17 @@ def test_nothing_acknowledged_is_lost_and_no_cap_broken_when_workers_are_killed(
 async def _race(address: str, user: str, count: int) -> list[str]:
     async def one(number: int) -> str:
         options = [("grpc.use_local_subchannel_pool", 1)]
-        async with crash.grpc.aio.insecure_channel(address, options) as channel:
-            stub = crash.DecisionServiceStub(channel)
-            request = crash.GetOfferRequest(
+        async with grpc.aio.insecure_channel(address, options) as channel:
+            stub = DecisionServiceStub(channel)
+            request = GetOfferRequest(
                 request_id=str(number),
                 user_id=user,
                 placement_ids=["home"],
                 offer_ids=["tea"],
             )
             response = await stub.GetOffer(request, wait_for_ready=True)
-            return response.decisions[0].offer_id
+            (decision,) = response.decisions
+            return decision.offer_id
 
     return [offer for offer in await asyncio.gather(*map(one, range(count))) if offer]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,6 +20,7 @@ from opportune.v1 import (
     Usage,
 )
 from policies import catalogue as catalogues
+from policies.errors import CatalogueError
 from policies.records import decode_decision
 from tests.server import kit
 from tests.server.kit import Shop
@@ -281,19 +283,20 @@ async def test_the_same_request_id_of_another_user_is_another_request(
 
 async def test_health_says_that_the_service_serves(shop: Shop) -> None:
     # Given a running server
-    stub = health_pb2_grpc.HealthStub(shop.channel)
+    stub: Any = health_pb2_grpc.HealthStub(shop.channel)
 
     # When it is asked for its health, as a whole and by the service's name
     for service in ("", "opportune.v1.DecisionService"):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
 
         # Then it serves
-        assert health_pb2.HealthCheckResponse.SERVING == answer.status
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_reflection_shows_the_service_and_its_messages(shop: Shop) -> None:
     # Given a client that has no generated code
-    stub = reflection_pb2_grpc.ServerReflectionStub(shop.channel)
+    channel: Any = shop.channel
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     symbol = "opportune.v1.DecisionService"
     questions = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
@@ -317,7 +320,7 @@ async def test_reflection_shows_the_service_and_its_messages(shop: Shop) -> None
 
 async def test_a_method_that_is_not_there_is_unimplemented(shop: Shop) -> None:
     # Given a client of a later version
-    call = shop.channel.unary_unary("/opportune.v1.DecisionService/Nothing")
+    call: Any = shop.channel.unary_unary("/opportune.v1.DecisionService/Nothing")
 
     # When it calls what is not there
     try:
@@ -327,7 +330,7 @@ async def test_a_method_that_is_not_there_is_unimplemented(shop: Shop) -> None:
         code = error.code()
 
     # Then it learns so
-    assert grpc.StatusCode.UNIMPLEMENTED == code
+    assert code == grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_server_that_is_full_says_when_to_come_again(
@@ -348,7 +351,7 @@ async def test_a_server_that_is_full_says_when_to_come_again(
         assert errors
         for error in errors:
             refusal = kit.unpacked(error)
-            assert grpc.StatusCode.RESOURCE_EXHAUSTED == refusal.code
+            assert refusal.code == grpc.StatusCode.RESOURCE_EXHAUSTED
             assert refusal.info.reason == "OVERLOADED"
             assert refusal.retry_after_s == 0.1
         assert small.count("decisions_v1") == len(answers) - len(errors)
@@ -365,7 +368,7 @@ async def test_more_than_ten_thousand_actions_at_once_can_be_decided(
         text += f"[offers.o{number}]\nplacements = {places}\n"
     try:
         catalogues.read(text)
-    except catalogues.CatalogueError:
+    except CatalogueError:
         return  # Or it does not accept it.
     await kit.change_catalogue(shop, text)
 
@@ -374,4 +377,3 @@ async def test_more_than_ten_thousand_actions_at_once_can_be_decided(
 
     # Then there is a decision
     assert decision.decision_id
-

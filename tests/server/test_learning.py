@@ -52,7 +52,7 @@ TRUTH: list[tuple[tuple[int, ...], bool, float | None]] = [
 
 
 def said(row: tuple[tuple[int, ...], bool, float | None]) -> str:
-    kinds = [kit.OutcomeKind.Name(kind)[13:] for kind in row[0]]  # type: ignore[arg-type] # An int is one.
+    kinds = [kit.name_of(kind) for kind in row[0]]
     return f"{'+'.join(kinds) or 'NOTHING'}-{'late' if row[1] else 'soon'}"
 
 
@@ -222,10 +222,12 @@ async def test_a_second_learner_is_refused_while_the_first_one_lives(
 ) -> None:
     # Given a learner, and a second one that has little patience
     monkeypatch.setattr("server.stores.sqlite.training._LEARNER_WAIT_S", 0.05)
-    with kit.learning_over(shop.settings, shop.clock):
+    with (
+        kit.learning_over(shop.settings, shop.clock),
         # When the second one starts, then it is refused
-        with pytest.raises(RuntimeError, match="another learner"):
-            open_training(shop.settings.store.url)
+        pytest.raises(RuntimeError, match="another learner"),
+    ):
+        open_training(shop.settings.store.url)
 
     # And when the first one has ended, it is not
     open_training(shop.settings.store.url).close()

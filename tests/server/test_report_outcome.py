@@ -172,8 +172,7 @@ async def test_the_order_of_arrival_does_not_matter(
     ((record,),) = kit.rows(shop.path, "select record from history")
     at_ms = kit.NOON_MS
     expected = (
-        f'{{"impressions":[[{at_ms},"jam","home"]],'
-        f'"dismissals":{{"jam":[1,{at_ms}]}}}}'
+        f'{{"impressions":[[{at_ms},"jam","home"]],"dismissals":{{"jam":[1,{at_ms}]}}}}'
     )
     assert expected == record
 
@@ -261,7 +260,7 @@ async def test_an_outcome_that_the_disk_refuses_is_not_acknowledged(
     # as nobody can say what it has lost
     later = await kit.refused(shop.report(decision, kit.CLICKED))
     for refused in (refusal, later):
-        assert grpc.StatusCode.UNAVAILABLE == refused.code
+        assert refused.code == grpc.StatusCode.UNAVAILABLE
         assert refused.info.reason == "STORE_UNAVAILABLE"
         assert refused.retry_after_s == 1.0
 

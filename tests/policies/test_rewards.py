@@ -1,0 +1,57 @@
+"""What outcomes are worth, by default and by settings."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import msgspec
+import pytest
+
+from policies.model import OutcomeKind
+from policies.rewards import RewardSettings
+from policies.toml import Duration
+
+DEFAULTS = {
+    "accepted": 1.0,
+    "converted": 1.0,
+    "dismissed": -0.2,
+    "snoozed": 0.0,
+    "opted_out": -1.0,
+}
+
+
+@pytest.mark.parametrize("kind", get_args(OutcomeKind))
+def test_every_outcome_has_a_worth_or_settles_nothing(kind: OutcomeKind) -> None:
+    assert DEFAULTS.get(kind) == RewardSettings().of(kind)
+
+
+def test_every_worth_is_a_setting() -> None:
+    rewards = RewardSettings({"clicked": 0.5, "accepted": 3.0, "snoozed": -0.1})
+
+    assert [rewards.of(k) for k in ("clicked", "accepted", "snoozed", "dismissed")] == [
+        0.5,
+        3.0,
+        -0.1,
+        -0.2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"outcomes": {"shown": 1.0}}, "shown"),
+        ({"outcomes": {"not_shown": 1.0}}, "not_shown"),
+        ({"outcomes": {"accepted": math.nan}}, "finite"),
+        ({"outcomes": {"accepted": math.inf}}, "finite"),
+        ({"attention_cost": -0.1}, "attention_cost"),
+        ({"attention_cost": math.inf}, "attention_cost"),
+        ({"attention_cost": math.nan}, "attention_cost"),
+        ({"wait": Duration(0)}, "wait"),
+        ({"outcomes": {"acepted": 1.0}}, "acepted"),
+        ({"atention_cost": 1.0}, "atention_cost"),
+    ],
+)
+def test_what_cannot_be_a_reward_is_refused(wrong: object, word: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=word):
+        msgspec.convert(wrong, RewardSettings)

@@ -1,0 +1,238 @@
+"""Settings and catalogues as files: what the command line says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from policies.errors import SettingsError
+from server.__main__ import app
+from server.settings import Settings, read_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(folder: Path, text: str, name: str = "settings.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_settings_that_say_nothing_are_the_defaults_beside_the_file(
+    tmp_path: Path,
+) -> None:
+    settings = read_settings(write(tmp_path, ""))
+
+    assert settings.server == Settings().server
+    assert settings.policy == Settings().policy
+    assert settings.store.url == f"sqlite:///{tmp_path}/opportune.db"
+    assert settings.catalogue.file == f"{tmp_path}/catalogue.toml"
+
+
+def test_every_section_is_read(tmp_path: Path) -> None:
+    text = """
+        [server]
+        address = "[::1]:80"
+        workers = 3
+        tenant = "shop"
+        drain = "5s"
+        in_flight_max = 7
+        [store]
+        url = "sqlite:////var/lib/x.db"
+        [catalogue]
+        file = "/etc/shop.toml"
+        [policy]
+        salt = "pepper"
+        [policy.learner]
+        kind = "vw"
+        [policy.exploration]
+        kind = "squarecb"
+        [rewards]
+        attention_cost = 0.5
+        wait = "1h"
+        [rewards.outcomes]
+        clicked = 0.1
+        [learning]
+        poll = "1s"
+        publish = "2s"
+        snapshots = 3
+        [metrics]
+        port = 9000
+    """
+
+    settings = read_settings(write(tmp_path, text))
+
+    assert settings.server.host_port == ("[::1]", 80)
+    assert (settings.server.workers, int(settings.server.drain)) == (3, 5_000)
+    assert settings.store.url == "sqlite:////var/lib/x.db"
+    assert settings.catalogue.file == "/etc/shop.toml"
+    assert settings.policy.salt == "pepper"
+    assert settings.rewards.of("clicked") == 0.1
+    assert settings.learning.snapshots == 3
+    assert settings.metrics.port == 9_000
+
+
+WRONG = [
+    ("[sever]", "sever"),
+    ('[server]\nadress = "x:1"', "server.adress"),
+    ('[server]\naddress = "x"', "server"),
+    ('[server]\naddress = "x:65536"', "server"),
+    ("[server]\nworkers = 0", "server"),
+    ("[server]\nworkers = 65", "server"),
+    ('[server]\nworkers = "2"', "server.workers"),
+    ("[server]\nin_flight_max = 0", "server"),
+    ('[server]\ndrain = "soon"', "server.drain"),
+    ("[learning]\nsnapshots = 0", "learning"),
+    ('[learning]\npoll = "0s"', "learning"),
+    ("[metrics]\nport = -1", "metrics"),
+    ("[metrics]\nport = 70000", "metrics"),
+    ('[policy.learner]\nkind = "wv"', "policy.learner"),
+    ('[policy.learner]\nkind = "vw"\nbitz = 3', "policy.learner.bitz"),
+    (
+        '[policy.exploration]\nkind = "epsilon_greedy"\nepsilon = 2',
+        "policy.exploration",
+    ),
+    ("[rewards]\nattention_cost = -1", "rewards"),
+    ("[rewards.outcomes]\nacepted = 1", "rewards.outcomes"),
+]
+
+
+@pytest.mark.parametrize(("text", "key"), WRONG, ids=[text for text, _ in WRONG])
+def test_what_is_wrong_with_settings_is_named_with_line_and_key(
+    tmp_path: Path, text: str, key: str
+) -> None:
+    path = write(tmp_path, "# Settings\n" + text)
+
+    with pytest.raises(SettingsError) as caught:
+        read_settings(path)
+
+    (problem,) = caught.value.problems
+    assert problem.field.startswith(key)
+    assert problem.line in {2, 3, 4}
+    assert str(caught.value).startswith(f"{path}: line {problem.line}: {key}")
+
+
+def test_everything_that_is_wrong_with_settings_is_named_at_once(
+    tmp_path: Path,
+) -> None:
+    text = """\
+[server]
+adress = "x:1"
+wokers = 1
+[learning]
+poll = "soon"
+[metrics]
+prot = 1
+"""
+
+    with pytest.raises(SettingsError) as caught:
+        read_settings(write(tmp_path, text))
+
+    assert {(p.line, p.field) for p in caught.value.problems} == {
+        (2, "server.adress"),
+        (3, "server.wokers"),
+        (5, "learning.poll"),
+        (7, "metrics.prot"),
+    }
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"a = ", b"a = 1\na = 2"])
+def test_what_is_no_text_or_no_toml_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(data)
+
+    for file in (path, tmp_path / "none.toml"):
+        with pytest.raises(SettingsError, match=r"\.toml: "):
+            read_settings(file)
+
+
+def lint(*paths: Path) -> tuple[int, str, str]:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["lint", *map(str, paths)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+GOOD = '[placements.home]\n[offers.tea]\nplacements = ["home"]\n'
+
+
+def test_lint_is_content_with_what_is_right(tmp_path: Path) -> None:
+    catalogue, settings = write(tmp_path, GOOD, "shop.toml"), write(tmp_path, "")
+
+    status, out, err = lint(catalogue, settings)
+
+    assert (status, err) == (0, "")
+    assert "tea" in out
+    assert out.count("no problems") == 2
+
+
+def test_lint_is_content_with_our_examples() -> None:
+    files = sorted(ROOT.glob("examples/**/*.toml"))
+    assert files
+
+    assert lint(*files)[0] == 0
+
+
+def test_lint_names_everything_that_is_wrong_in_every_file(tmp_path: Path) -> None:
+    catalogue = write(
+        tmp_path,
+        GOOD + 'caps = [{ limit = 0 }]\neligible = "segmant == 1"\nstrat = 1\n',
+        "shop.toml",
+    )
+    settings = write(tmp_path, "[server]\nworkers = 0\n")
+
+    status, out, err = lint(catalogue, settings, write(tmp_path, GOOD, "good.toml"))
+
+    assert status == 1
+    lines = err.splitlines()
+    for start in (
+        f"{catalogue}: line 4: offers.tea.caps: ",
+        f"{catalogue}: line 5: offers.tea.eligible: ",
+        f"{catalogue}: line 6: offers.tea.strat: ",
+        f"{settings}: line ",
+    ):
+        assert sum(line.startswith(start) for line in lines) == 1, (start, lines)
+    assert len(lines) == 4
+    assert "good.toml" in out
+
+
+@pytest.mark.parametrize("data", [b"[offers.tea]\n\xff", b"[offers", b"\xff"])
+def test_lint_of_what_is_no_toml_says_so(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(data)
+
+    status, _, err = lint(path)
+
+    assert status == 1
+    assert err.startswith(f"{path}: ")
+    assert "Traceback" not in err
+
+
+def test_lint_of_no_file_is_a_wrong_use(tmp_path: Path) -> None:
+    assert lint(tmp_path / "none.toml")[0] == 2
+    assert lint()[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "settings", "word"),
+    [
+        (None, "", "catalogue.toml"),
+        ("capz = 1", "", "capz"),
+        (GOOD, "[server]\nprot = 1", "prot"),
+        (GOOD, '[store]\nurl = "mysql://x"', "sqlite:///"),
+    ],
+)
+def test_a_server_does_not_start_with_wrong_files(
+    tmp_path: Path, catalogue: str | None, settings: str, word: str
+) -> None:
+    if catalogue is not None:
+        write(tmp_path, catalogue, "catalogue.toml")
+    path = write(tmp_path, settings)
+
+    result = CliRunner().invoke(app, ["serve", "-s", str(path)])
+
+    assert result.exit_code == 1
+    assert word in result.stderr
+    assert result.stdout == ""
