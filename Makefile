@@ -49,7 +49,15 @@ bench: $(VENV)/dev.stamp  ## measure, against the floor and against others
 
 .PHONY: load
 load: $(VENV)/dev.stamp  ## put a server under load with locust
-	$(BIN)/python benchmarks/load.py $(ARGS)
+	$(BIN)/python -m benchmarks.load $(ARGS)
+
+.PHONY: crash
+crash: $(VENV)/dev.stamp  ## kill servers and learners at many random points: ARGS='--rounds 200'
+	$(BIN)/python -m tests.server.crash $(ARGS)
+
+.PHONY: study-coverage
+study-coverage: $(VENV)/dev.stamp  ## how often intervals hold the truth, on synthetic logs
+	$(BIN)/python -m benchmarks.coverage $(ARGS)
 
 # --- The parts of check -----------------------------------------------------------
 

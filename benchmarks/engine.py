@@ -39,7 +39,7 @@ from policies.policy import (
     PolicySettings,
     VowpalWabbitSettings,
 )
-from policies.records import encode
+from policies.records import encode, encode_decision
 from server import codec
 
 __all__ = ["measure", "tables"]
@@ -163,7 +163,7 @@ def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]
 
     def record(verdict: Verdict) -> tuple[str, str]:
         after = reserve(history, "offer-5", workload.PLACEMENT, verdict.decision)
-        return encode(verdict.decision), encode(after)
+        return encode_decision(verdict.decision), encode(after)
 
     def answer(verdict: Verdict) -> bytes:
         decision, rejections = verdict

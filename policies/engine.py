@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from policies.catalogue import Catalogue, Offer
+from policies.catalogue import Catalogue
 from policies.draw import draw, to_units
 from policies.features import context_features
 from policies.gates import Gate, Ruling, Situation
@@ -79,18 +79,26 @@ def eligible(
     first gate that rejects; when an offer is eligible again depends on all of them.
     """
     situation = Situation(opportunity, history, catalogue.reads)
+    offers, touched = catalogue.offers, situation.touched
     rulings: dict[str, Ruling | None] = {}
     alike: dict[int, Ruling | None] = {}
     actions = [catalogue.actions[NO_OFFER]]
     for action in catalogue.candidates(opportunity.placements, opportunity.offers):
         offer_id = action.offer_id
         if offer_id not in rulings:
-            offer = catalogue.offers[offer_id]
-            rulings[offer_id] = _rule(offer, situation, alike)
+            if offer_id in touched:
+                ruling = _ask(offers[offer_id].gates, offer_id, situation)
+            else:
+                # Offers without a past that have the same gates fare alike.
+                gates = offers[offer_id].first_gates
+                if id(gates) not in alike:
+                    alike[id(gates)] = _ask(gates, offer_id, situation)
+                ruling = alike[id(gates)]
+            rulings[offer_id] = ruling
         if rulings[offer_id] is None:
             actions.append(action)
     return actions, tuple(
-        Rejection(offer_id, *ruling) for offer_id, ruling in rulings.items() if ruling
+        [Rejection(offer_id, *ruling) for offer_id, ruling in rulings.items() if ruling]
     )
 
 
@@ -111,18 +119,6 @@ def silence(decision: Decision, rejections: Sequence[Rejection]) -> Silence:
         return Silence(rejections[0].reason)
     soonest = min(timed, key=lambda r: r.next_eligible_ms or 0)
     return Silence(soonest.reason, soonest.next_eligible_ms)
-
-
-def _rule(
-    offer: Offer, situation: Situation, alike: dict[int, Ruling | None]
-) -> Ruling | None:
-    """Rule on an offer, once for all that have the same gates and no past."""
-    if offer.offer_id in situation.touched:
-        return _ask(offer.gates, offer.offer_id, situation)
-    key = id(offer.first_gates)
-    if key not in alike:
-        alike[key] = _ask(offer.first_gates, offer.offer_id, situation)
-    return alike[key]
 
 
 def _ask(gates: Iterable[Gate], offer_id: str, situation: Situation) -> Ruling | None:

@@ -52,15 +52,11 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def read(self, name: str, value: FeatureValue) -> tuple[str, float] | None:
         """Return the name and number that learners see; none for a wrong type."""
-        match self.type:
-            case "category":
-                return (f"{name}={value}", 1.0) if isinstance(value, str) else None
-            case "flag":
-                return (name, float(value)) if isinstance(value, bool) else None
-            case "number":
-                if isinstance(value, bool | str):
-                    return None
-                return name, self._scaled(float(value))
+        if isinstance(value, str):
+            return (f"{name}={value}", 1.0) if self.type == "category" else None
+        if isinstance(value, bool):
+            return (name, float(value)) if self.type == "flag" else None
+        return (name, self._scaled(float(value))) if self.type == "number" else None
 
     def _scaled(self, value: float) -> float:
         if self.range is None:
@@ -79,11 +75,13 @@ def features_of(
         >>> features_of({"age": 25.0, "shoe": 43.0}, specs)
         (('age', 0.5),)
     """
-    read = (
+    if not values:
+        return ()
+    read = [
         specs[name].read(prefix + name, values[name])
         for name in sorted(values.keys() & specs.keys())
-    )
-    return tuple(feature for feature in read if feature is not None)
+    ]
+    return tuple([feature for feature in read if feature is not None])
 
 
 def context_features(context: Context, specs: dict[str, FeatureSpec]) -> Features:

@@ -230,7 +230,7 @@ def _usage(check: _Check, usages: Mapping[str, context_pb2.Usage]) -> dict[str, 
 def _features(
     check: _Check, field: str, features: Mapping[str, context_pb2.FeatureValue]
 ) -> dict[str, FeatureValue]:
-    if not check.count(field, features, _FEATURES_MAX):
+    if not features or not check.count(field, features, _FEATURES_MAX):
         return {}
     read: dict[str, FeatureValue] = {}
     for name, value in features.items():

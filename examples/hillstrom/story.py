@@ -140,7 +140,8 @@ class _Telling:
             if decision.offer_id == offer_id:
                 self._line(
                     moment,
-                    f"offered {_NAMES[offer_id]}, propensity {decision.propensity:.0%}",
+                    f"offered: {_NAMES[offer_id]},"
+                    f" propensity {decision.propensity:.0%}",
                 )
                 return decision
             self._line(

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 import numpy as np
-from vowpalwabbit import Workspace
+from vowpalwabbit import LabelType, Workspace
 
 from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.learners.sealing import seal, unseal
@@ -263,7 +263,8 @@ class _Examples:
 
     def take(self, context: Features, actions: Sequence[Action]) -> list[Any]:
         """Return the examples to predict on: the context's, then the actions'."""
-        lines = self._workspace.parse(self.context_line(context))
+        line = self.context_line(context)
+        lines = self._workspace.parse(line, LabelType.CONTEXTUAL_BANDIT)
         kept = self._kept
         for action in actions:
             lines += kept.get(action) or self._keep(action)

@@ -111,7 +111,7 @@ def test_a_gate_says_the_same_each_time_and_changes_nothing(
     held=st.lists(reservations, max_size=3),
     dismissed=times,
 )
-def test_more_of_a_past_lets_nothing_through_that_less_ruled_out(
+def test_more_of_a_past_lets_nothing_through_that_less_ruled_out(  # noqa: PLR0917
     name: str,
     data: st.DataObject,
     history: History,

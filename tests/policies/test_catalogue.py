@@ -127,7 +127,7 @@ WRONG = [
     ("caps = [{ limit = -1 }]", "caps", "1 to 100, not -1"),
     ("caps = [{ limit = 101 }]", "caps", "1 to 100, not 101"),
     ('caps = [{ limit = 1, window = "0d" }]', "caps", "above 0"),
-    ('caps = [{ limit = 1 }, { limit = 1, windo = "1d" }]', "caps", "windo"),
+    ('caps = [{ limit = 1 }, { limit = 1, wndw = "1d" }]', "caps", "wndw"),
     ("caps = [{ limit = 1.5 }]", "caps", "int"),
     ('caps = [{ limit = 1, window = "soon" }]', "caps", "soon"),
     ('caps = [{ limit = 1, window = "3661d" }]', "caps", "3660d"),
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_an_offer_is_named_with_line_and_key(
 
 WRONG_TOPS = [
     ('currency = "usd"\n' + BASE, "currency"),
-    ('curency = "USD"\n' + BASE, "curency"),
+    ('crrncy = "USD"\n' + BASE, "crrncy"),
     ('valid_for = "0s"\n' + BASE, "valid_for"),
     ('valid_for = "25h"\n' + BASE, "valid_for"),
     ("offers = 3\n" + BASE, "offers"),

@@ -108,6 +108,7 @@ def asked(question: Opportunity, history: History, policy: Policy) -> Decision:
     return verdict.decision
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", POLICIES)
 def test_offers_are_drawn_as_often_as_their_propensities_say(name: str) -> None:
     policy = taught(POLICIES[name], Still)

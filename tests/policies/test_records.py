@@ -22,7 +22,13 @@ from policies.model import (
     Reservation,
     Usage,
 )
-from policies.records import decode_decision, decode_history, decode_outcome, encode
+from policies.records import (
+    decode_decision,
+    decode_history,
+    decode_outcome,
+    encode,
+    encode_decision,
+)
 
 text = st.text(max_size=8)
 times = st.integers(0, 2**53)
@@ -58,8 +64,8 @@ decisions = st.builds(
     catalogue=text,
     policy=text,
     model=text,
-    actions=st.lists(st.integers(0, 10**5), max_size=3).map(tuple),
-    probabilities=st.lists(st.integers(0, 10**9), max_size=3).map(tuple),
+    actions=st.just((0, 1, 2, 7, 9)) | st.just((0,)) | st.just((0, 5, 6)),
+    probabilities=st.just(()),
     chosen=st.integers(0, 10**5),
     valid_until_ms=times,
     history=histories,
@@ -79,12 +85,34 @@ outcomes = st.builds(
 )
 
 
-@given(decisions)
-def test_a_decision_is_read_back(decision: Decision) -> None:
-    read = decode_decision(encode(decision))
+ALONE = Decision(
+    opportunity=Opportunity("d", 1, "ada", ("home",)),
+    catalogue="c",
+    policy="p",
+    model="0.0",
+    actions=(0,),
+    probabilities=(10**9,),
+    chosen=0,
+    valid_until_ms=2,
+)
+
+
+@given(decisions, st.integers(0, 10**8))
+def test_a_decision_is_read_back(decision: Decision, units: int) -> None:
+    probabilities = tuple(units + at for at in range(len(decision.actions)))
+    decision = msgspec.structs.replace(decision, probabilities=probabilities)
+
+    read = decode_decision(encode_decision(decision))
 
     assert read == decision
-    assert encode(read) == encode(decision)
+    assert encode_decision(read) == encode_decision(decision)
+
+
+def test_a_record_without_a_probability_for_each_action_is_refused() -> None:
+    text = encode_decision(ALONE).replace("[[0,1]]", "[[0,2]]")
+
+    with pytest.raises(msgspec.DecodeError, match="a probability for each action"):
+        decode_decision(text)
 
 
 @given(histories)
@@ -98,18 +126,7 @@ def test_an_outcome_is_read_back(outcome: Outcome) -> None:
 
 
 def test_what_is_at_its_default_takes_no_room() -> None:
-    decision = Decision(
-        opportunity=Opportunity("d", 1, "ada", ("home",)),
-        catalogue="c",
-        policy="p",
-        model="0.0",
-        actions=(0,),
-        probabilities=(10**9,),
-        chosen=0,
-        valid_until_ms=2,
-    )
-
-    assert json.loads(encode(decision)) == {
+    assert json.loads(encode_decision(ALONE)) == {
         "opportunity": {
             "decision_id": "d",
             "at_ms": 1,
@@ -119,7 +136,7 @@ def test_what_is_at_its_default_takes_no_room() -> None:
         "catalogue": "c",
         "policy": "p",
         "model": "0.0",
-        "actions": [0],
+        "actions": [[0, 1]],
         "probabilities": [10**9],
         "chosen": 0,
         "valid_until_ms": 2,

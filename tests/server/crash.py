@@ -1,7 +1,7 @@
 """Kills the learner and the server at their worst moments, and looks at what is left.
 
-The tests run a few rounds of each; `python -m tests.server.crash --rounds 200` runs
-as many as one likes.
+The tests run a few rounds of each; `python -m tests.server.crash campaign --rounds 200`
+runs as many as one likes.
 
 A learner is killed at one of its SQL statements, by itself, with SIGKILL: that is
 every point at which something may be half-written. A server's worker is killed from
@@ -304,7 +304,7 @@ def check(serving: kit.Serving, reports: Reports) -> None:
             serving.path,
             "select record ->> '$.opportunity.user_id', record ->> 'chosen'"
             " from decisions_v1 where record ->> 'chosen' > 0",
-        )  # type: ignore[arg-type] # Rows of two.
+        )
     )
     for (user, chosen), count in in_log.items():
         assert count <= (1, 3)[chosen - 1], (user, chosen, count)
@@ -363,6 +363,8 @@ def campaign(
             asyncio.run(fill(settings, 300))
             lives(settings, [*(generator.randint(1, 120) for _ in range(9)), 150])
             assert body(settings) == folded(settings)
+            (here / "server").mkdir()
+            settings = kit.write_settings(here / "server", CATALOGUE, text)
             with kit.serving(settings) as serving:
                 reports = asyncio.run(
                     use_and_kill(serving, users=10, requests=20, kills=2, seed=number)

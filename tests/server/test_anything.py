@@ -168,7 +168,7 @@ def question() -> GetOfferRequest:
 
 def report() -> ReportOutcomeRequest:
     request = ReportOutcomeRequest(decision_id="0" * 36)
-    outcome = request.outcomes.add(outcome_id="a", kind=5)  # type: ignore[arg-type] # An int is one.
+    outcome = request.outcomes.add(outcome_id="a", kind=5)
     outcome.occur_time.seconds = 1
     outcome.revenue.currency_code = "EUR"
     outcome.revenue.minor_units = 7

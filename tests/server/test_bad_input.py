@@ -294,7 +294,7 @@ WRONG_REPORTS: dict[str, tuple[list[Outcome], set[str]]] = {
     ),
     "several of several": (
         [
-            Outcome(kind=kit.SHOWN),  # type: ignore[arg-type] # An int is one.
+            Outcome(kind=kit.SHOWN),
             kit.outcome(kit.ACCEPTED, revenue=euro(-1, "USD"), at_ms=AT + kit.DAY_MS),
         ],
         {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from policies.errors import SettingsError
@@ -12,6 +14,13 @@ from server.__main__ import app
 from server.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[None]:
+    """Leave the log as it was: commands write it to where they are run."""
+    yield
+    structlog.reset_defaults()
 
 
 def write(folder: Path, text: str, name: str = "settings.toml") -> Path:
@@ -76,7 +85,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
 
 WRONG = [
     ("[sever]", "sever"),
-    ('[server]\nadress = "x:1"', "server.adress"),
+    ('[server]\naddr = "x:1"', "server.addr"),
     ('[server]\naddress = "x"', "server"),
     ('[server]\naddress = "x:65536"', "server"),
     ("[server]\nworkers = 0", "server"),
@@ -119,8 +128,8 @@ def test_everything_that_is_wrong_with_settings_is_named_at_once(
 ) -> None:
     text = """\
 [server]
-adress = "x:1"
-wokers = 1
+addr = "x:1"
+worker = 1
 [learning]
 poll = "soon"
 [metrics]
@@ -131,8 +140,8 @@ prot = 1
         read_settings(write(tmp_path, text))
 
     assert {(p.line, p.field) for p in caught.value.problems} == {
-        (2, "server.adress"),
-        (3, "server.wokers"),
+        (2, "server.addr"),
+        (3, "server.worker"),
         (5, "learning.poll"),
         (7, "metrics.prot"),
     }

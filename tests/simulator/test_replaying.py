@@ -160,7 +160,8 @@ def swap_probabilities(record: dict[str, Any]) -> None:
 
 
 def choose_another(record: dict[str, Any]) -> None:
-    record["chosen"] = next(a for a in record["actions"] if a != record["chosen"])
+    ((first, count),) = record["actions"]
+    record["chosen"] = first if record["chosen"] != first else first + count - 1
 
 
 def move_the_user(record: dict[str, Any]) -> None:
@@ -168,7 +169,7 @@ def move_the_user(record: dict[str, Any]) -> None:
 
 
 def forget_an_action(record: dict[str, Any]) -> None:
-    record["actions"].pop()
+    record["actions"] = [[0, 2]]
     record["probabilities"] = [500_000_000, 500_000_000]
     record["chosen"] = 0
 

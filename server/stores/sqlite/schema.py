@@ -15,7 +15,6 @@ from sqlite_utils.migrations import Migrations
 
 __all__ = ["connect", "migrate"]
 
-_PAGE_BYTES = 8_192  # Records of about 1 KB fill it better than the usual 4,096.
 
 _migrations = Migrations("opportune")
 
@@ -104,7 +103,6 @@ def migrate(path: Path) -> None:
     """Make the file, or bring it up to date."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        connection.execute(f"pragma page_size = {_PAGE_BYTES}")
         connection.execute("pragma journal_mode = wal")
         _migrations.apply(Database(connection))
     finally:

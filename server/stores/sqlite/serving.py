@@ -14,7 +14,13 @@ from policies import history as histories
 from policies.errors import StoreUnavailableError
 from policies.identity import root_of
 from policies.model import NO_HISTORY, Decision, History, Outcome
-from policies.records import decode_decision, decode_history, decode_outcome, encode
+from policies.records import (
+    decode_decision,
+    decode_history,
+    decode_outcome,
+    encode,
+    encode_decision,
+)
 from server.stores.base import Snapshot, VersionedHistory
 from server.stores.sqlite.schema import connect
 
@@ -66,7 +72,7 @@ class SQLiteServing:
         self, decision: Decision, *, version: int, after: History | None
     ) -> Decision | None:
         """See `ServingStore.commit`."""
-        record = encode(decision)
+        record = encode_decision(decision)
         folded = None if after is None else encode(after)
         return await self._write(
             lambda db: _commit(db, decision, record, version, folded), durable=False
