@@ -22,15 +22,8 @@ url = "sqlite:///opportune.db"
 
 [catalogue]
 file = "catalogue.toml"
-
-[policy.learner]
-kind = "vw"
-
-[policy.exploration]
-kind = "epsilon_greedy"
-epsilon = 0.1
 """
-"""The settings of the server: nearly all of them the defaults."""
+"""The settings of the server: the default policy, and nearly all else too."""
 
 _PLANS = ("free", "starter", "team", "business")
 _COUNTRIES = ("de", "fr", "gb", "in", "jp", "us")

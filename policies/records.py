@@ -26,11 +26,20 @@ __all__ = [
 class DecisionRecord(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """A decision as it is written.
+    """A decision as it is written: with all that is needed to make it again.
 
     Attributes:
-        actions: Pairs of the first catalogue index and how many follow it, itself
-            among them; the other fields are those of `policies.model.Decision`.
+        opportunity: What was asked.
+        catalogue: The version of the catalogue.
+        policy: The version of the policy.
+        model: How far in which training stream the model had learned, as
+            `epoch.position`.
+        actions: The eligible actions, no offer first: pairs of a catalogue index and
+            how many indices in a row begin with it.
+        probabilities: The chance of each of them, in billionths, together one.
+        chosen: The catalogue index of the action that was drawn.
+        valid_until_ms: Until when the choice may be shown.
+        history: What was known of the user's past, before this decision.
     """
 
     opportunity: Opportunity

@@ -28,7 +28,7 @@ _LENGTH_MAX = 1_000
 _BRACKETS_MAX = 64
 _MACRO = re.compile(r"\b(?:all|exists|exists_one|map|filter)\s*\(")
 _BOUND = re.compile(_MACRO.pattern + r"\s*(\w+)\s*,")
-_MEMBER = re.compile(r"\bfeatures\s*\.\s*(\w+)")
+_MEMBER = re.compile(r"\bfeatures\s*\.\s*(\w+)\b(?!\s*\()")
 _ENTRY = re.compile(r"\bfeatures\s*\[\s*['\"]([^'\"]*)['\"]\s*\]")
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 

@@ -195,7 +195,7 @@ def _hook(kind: type[Any], value: object) -> Any:
     raise NotImplementedError(kind)
 
 
-_HEADER = re.compile(r"\s*\[+\s*(.*?)\s*\]+\s*(?:#.*)?$")
+_HEADER = re.compile(r"\s*(\[\[?)\s*(.*?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(
     r"\s*((?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_\"'-]+)*)\s*="
 )
@@ -204,10 +204,14 @@ _KEY = re.compile(
 def _line_of(text: str, path: tuple[str, ...]) -> int | None:
     """Return the line, from 1, that says most of `path`; none where none does."""
     table: tuple[str, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
     best: tuple[int, int | None] = (0, None)
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
-            table = _split(header.group(1))
+            table = _counted(_split(header.group(2)), counts)
+            if header.group(1) == "[[":
+                counts[table] = counts.get(table, -1) + 1
+                table = (*table, str(counts[table]))
             here = table
         elif key := _KEY.match(line):
             here = (*table, *_split(key.group(1)))
@@ -216,6 +220,18 @@ def _line_of(text: str, path: tuple[str, ...]) -> int | None:
         if path[: len(here)] == here and len(here) > best[0]:
             best = (len(here), number)
     return best[1]
+
+
+def _counted(
+    path: tuple[str, ...], counts: dict[tuple[str, ...], int]
+) -> tuple[str, ...]:
+    """Say which table of an array is meant, below one: the last so far."""
+    here: tuple[str, ...] = ()
+    for key in path[:-1]:
+        here = (*here, key)
+        if here in counts:
+            here = (*here, str(counts[here]))
+    return (*here, path[-1])
 
 
 def _split(dotted: str) -> tuple[str, ...]:

@@ -228,7 +228,7 @@ class Log:
             LogError: If the log does not hold it, or it does not compile.
         """
         if version not in self._catalogues:
-            text = self._text("catalogue", "text", version)
+            text = self._text("catalogues_v1", "text", version)
             try:
                 compiled = catalogues.read(text, f"catalogue {version}")
             except FileError as error:
@@ -243,7 +243,7 @@ class Log:
             LogError: If the log does not hold them, or they are of another build.
         """
         if version not in self._policies:
-            text = self._text("policie", "settings", version)
+            text = self._text("policies_v1", "settings", version)
             try:
                 settings = msgspec.json.decode(text, type=PolicySettings)
             except msgspec.DecodeError as error:
@@ -260,12 +260,12 @@ class Log:
         )
         return rows[0] if rows else None
 
-    def _text(self, kind: str, column: str, version: str) -> str:
-        query = f"select {column} from {kind}s_v1 where version = ?"  # noqa: S608
+    def _text(self, view: str, column: str, version: str) -> str:
+        query = f"select {column} from {view} where version = ?"  # noqa: S608
         rows = self._all(query, version)
         if not rows:
-            name = kind.replace("policie", "policy")
-            raise LogError(self.path, f"the log does not hold {name} {version!r}")
+            wanted = f"version {version!r} in {view}"
+            raise LogError(self.path, f"the log does not hold {wanted}")
         return str(rows[0][0])
 
     def _check(self) -> None:

@@ -32,7 +32,7 @@ from google.protobuf import descriptor_pb2
 from google.rpc import code_pb2, error_details_pb2
 from typer.testing import CliRunner
 
-from policies import catalogue, errors, features, model
+from policies import catalogue, errors, features, model, records
 from policies.toml import Duration
 from server import settings, telemetry
 from server.status import status_of
@@ -398,7 +398,7 @@ def record_tables(*nouns: str) -> str:
     """Describe nouns as the log writes them."""
     lines: list[str] = []
     for noun in nouns:
-        kind = getattr(model, noun)
+        kind = getattr(records, f"{noun}Record", None) or getattr(model, noun)
         docs, hints = _docs(kind), get_type_hints(kind)
         lines += [f"### {noun}\n", f"{_summary(kind)}\n"]
         array = kind.__struct_config__.array_like
@@ -412,6 +412,11 @@ def record_tables(*nouns: str) -> str:
     return "\n".join(lines)
 
 
+def _plural(noun: str) -> str:
+    first, of, rest = noun.partition(" of ")
+    return f"{first}s{of}{rest}s" if of else f"{noun}s"
+
+
 def _noun_type(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
@@ -420,8 +425,10 @@ def _noun_type(kind: Any) -> str:
         return " or ".join(_noun_type(k) for k in arguments if k is not type(None))
     if origin is dict:
         return f"map of string to {_noun_type(arguments[1])}"
+    if origin is tuple and arguments[1:] == arguments[:1]:
+        return f"pair of {_noun_type(arguments[0])}"
     if origin is tuple:
-        return f"list of {_noun_type(arguments[0])}s"
+        return f"list of {_plural(_noun_type(arguments[0]))}"
     if _is_struct(kind):
         return str(kind.__name__)
     return _type(kind)

@@ -9,6 +9,7 @@ from typing import Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.learners.sealing import seal, unseal
@@ -170,10 +171,18 @@ class LinUCB:
         x = self._vector(context)
         row_of = self._row_of
         rows = np.array([row_of.get(action.name, _UNKNOWN) for action in actions])
+        if len(row_of) < 2 * len(actions):
+            # To score them all costs less than to copy those that are asked for.
+            return self._bounds(slice(len(row_of) + 1), x).take(rows)
+        return self._bounds(rows, x)
+
+    def _bounds(self, rows: slice | NDArray[np.intp], x: FloatArray) -> FloatArray:
+        mean = _products(self._theta[rows], x)
+        if self.settings.alpha == 0.0:
+            return mean
         pairs = x.take(self._left) * x.take(self._right) * self._twice
-        mean = _products(self._theta.take(rows, axis=0), x)
         # Rounding may leave a tiny negative; never a NaN.
-        variance = np.maximum(_products(self._A_inv.take(rows, axis=0), pairs), 0.0)
+        variance = np.maximum(_products(self._A_inv[rows], pairs), 0.0)
         bounds: FloatArray = mean + self.settings.alpha * np.sqrt(variance)
         return bounds
 

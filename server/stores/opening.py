@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from server.stores.base import ServingStore, TrainingStore
@@ -21,9 +22,16 @@ def migrate_store(url: str) -> None:
     migrate(_sqlite_path(url))
 
 
-def open_serving(url: str) -> ServingStore:
-    """Open an up-to-date store, for the running event loop."""
-    return SQLiteServing(_sqlite_path(url))
+def open_serving(
+    url: str, on_failure: Callable[[], object] = lambda: None
+) -> ServingStore:
+    """Open an up-to-date store, for the running event loop.
+
+    Args:
+        url: Where it is.
+        on_failure: Is called when the process had better be started anew.
+    """
+    return SQLiteServing(_sqlite_path(url), on_failure)
 
 
 def open_training(url: str) -> TrainingStore:

@@ -117,13 +117,14 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         raise RuntimeError(f"there is no store at {path}")
-    connection = sqlite3.connect(path, isolation_level=None, timeout=0.0)
+    connection = sqlite3.connect(path, isolation_level=None)
     if _migrations.pending(Database(connection)):
         connection.close()
         raise RuntimeError(f"the store at {path} is not up to date: run migrations")
     connection.execute("pragma synchronous = normal")
     connection.execute("pragma wal_autocheckpoint = 0")
     connection.execute("pragma cache_size = -65536")
+    connection.execute("pragma busy_timeout = 0")
     return connection
 
 

@@ -47,10 +47,18 @@ class SQLiteServing:
     Writes that are asked for in the same turn of the loop share a transaction. It
     is committed to the WAL, which outlives the process; for outcomes the WAL is
     then synced, which outlives the power, by a thread that many reports share.
+
+    Args:
+        path: The file.
+        on_failure: Is called once when nothing can be made durable any more, and the
+            process had better be started anew.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, on_failure: Callable[[], object] = lambda: None
+    ) -> None:
         self._connection = connect(path)
+        self._on_failure = on_failure
         self._wal = Path(f"{path}-wal")
         self._wal_descriptor: int | None = None
         self._writes: list[_Write] = []
@@ -219,6 +227,7 @@ class SQLiteServing:
                 # After a failed sync nobody can say what is on the disk: what was
                 # written may be lost although a second sync succeeds.
                 self._sync_failed = True
+                self._on_failure()
             for done, result in synced:
                 if done.done():
                     continue
