@@ -1,8 +1,8 @@
 """Joins a decision with its outcomes: what it earned, once that can be known.
 
 Nothing is learned from a decision that did not take effect, whatever else is said
-of it. From one that did, the first outcome that settles it counts, or silence once
-the wait is over. The result depends on what is known, not on the order in which it
+of it. From one that did, the first outcome that settles it counts, or that none came
+within the wait. The result depends on what is known, not on the order in which it
 became known; when more becomes known the reward may change, which is a correction.
 """
 
@@ -52,9 +52,9 @@ def join(
     if not shown:
         return Join()
     cost = 0.0 if silent else rewards.attention_cost
-    for outcome in ordered:
-        reward = rewards.of(outcome.kind)
-        if reward is not None:
-            return Join(reward=reward - cost)
+    values = (rewards.of(outcome.kind) for outcome in ordered)
+    earned = next((value for value in values if value is not None), None)
     due_ms = shown[0] + rewards.wait
-    return Join(reward=0.0 - cost) if now_ms >= due_ms else Join(due_ms=due_ms)
+    if now_ms < due_ms and (earned is None or rewards.settle == "after_wait"):
+        return Join(due_ms=due_ms)
+    return Join(reward=(earned or 0.0) - cost)

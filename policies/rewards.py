@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import msgspec
 
@@ -31,6 +32,10 @@ class RewardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         attention_cost: What it costs to show an offer, 0 or more; silence is free.
         wait: How long after it was shown a decision waits for an outcome. One that
             none came for earns 0, less the attention cost.
+        settle: When an outcome settles a decision: `at_once`, or `after_wait`, together
+            with those that none comes for. At once learns sooner. But then good news
+            travels faster than no news, and what was chosen last looks better than it
+            is; with a short wait, wait.
         silence_confirms_itself: Whether a decision for no offer counts as carried
             out without a report. If not, it trains only when it is reported shown.
     """
@@ -38,6 +43,7 @@ class RewardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outcomes: dict[OutcomeKind, float] = {}
     attention_cost: float = 0.01
     wait: Duration = Duration(600_000)
+    settle: Literal["at_once", "after_wait"] = "at_once"
     silence_confirms_itself: bool = False
 
     def __post_init__(self) -> None:

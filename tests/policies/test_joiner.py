@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +76,26 @@ def test_silence_trains_when_it_is_confirmed_and_costs_nothing(
     kinds: tuple[OutcomeKind, ...], joined: Join
 ) -> None:
     assert joined == join(decision(NO_OFFER), said(*kinds), REWARDS, 10**9)
+
+
+@pytest.mark.parametrize("kind", ["accepted", "dismissed"])
+def test_good_and_bad_news_may_wait_for_those_that_none_comes_for(
+    kind: OutcomeKind,
+) -> None:
+    patient = msgspec.structs.replace(REWARDS, settle="after_wait")
+    outcomes = said("shown", kind)
+
+    assert join(decision(1), outcomes, patient, 1_099) == OPEN
+    settled = join(decision(1), outcomes, REWARDS, 1_099)
+    assert join(decision(1), outcomes, patient, 1_100) == settled
+
+
+def test_a_silence_that_was_not_kept_does_not_confirm_itself() -> None:
+    trusting = msgspec.structs.replace(REWARDS, silence_confirms_itself=True)
+
+    joined = join(decision(NO_OFFER), said("not_shown"), trusting, 10**9)
+
+    assert joined == UNKNOWN
 
 
 def test_silence_may_confirm_itself_when_it_was_decided() -> None:
