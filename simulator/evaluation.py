@@ -457,7 +457,7 @@ class _Evaluating:
             yield _value(target.name, name, estimate, untried, self._doubts)
 
     def _watch(self, doing: str, done: int, total: int) -> None:
-        if done % _WATCH_EVERY == 0:
+        if done % _WATCH_EVERY == 0 or done >= total:
             self._watcher(doing, done, total)
 
 

@@ -212,7 +212,7 @@ class _Replaying:
                 if run is not None:
                     yield run
                 run = None if model is None else _Run(model, position, position)
-            self._watch("reading", position - self._log.first)
+            self._watch("reading", position - self._log.first + 1)
         if run is not None:
             yield run
 
@@ -285,8 +285,9 @@ class _Replaying:
             )
 
     def _watch(self, doing: str, done: int) -> None:
-        if done % _WATCH_EVERY == 0:
-            self._watcher(doing, done, self._log.last - self._log.first + 1)
+        total = self._log.last - self._log.first + 1
+        if done % _WATCH_EVERY == 0 or done >= total:
+            self._watcher(doing, done, total)
 
 
 def _close(logged: Decision, again: Decision, tolerance: int) -> bool:
