@@ -45,12 +45,12 @@ class CapSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A frequency cap: at most so many impressions of the offer in a window.
 
     Attributes:
-        limit: How many impressions, 1 to 100.
+        limit: How many impressions, 1 to 100; always to be given.
         window: The length of the rolling window, above 0; for the user's whole
             life where it is left out.
     """
 
-    limit: int
+    limit: int = 0
     window: Duration | None = None
 
 
@@ -80,7 +80,7 @@ class OfferSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         features: What learners know of it, by the names that `[features]` declares.
     """
 
-    placements: tuple[str, ...]
+    placements: tuple[str, ...] = ()
     description: str = ""
     start: dt.datetime | None = None
     end: dt.datetime | None = None
@@ -117,6 +117,8 @@ class Offer(msgspec.Struct, frozen=True):
     """A compiled offer.
 
     Attributes:
+        memory: How many of its last impressions its caps may count, and for how long
+            each, in milliseconds.
         gates: What it must pass, the cheapest first.
         first_gates: Those of them that can reject it for a user who has no past
             with it; one object for all offers with equal ones.
@@ -125,6 +127,7 @@ class Offer(msgspec.Struct, frozen=True):
     offer_id: str
     start_ms: int | None
     end_ms: int | None
+    memory: tuple[int, float]
     gates: tuple[Gate, ...]
     first_gates: tuple[Gate, ...]
 
@@ -293,6 +296,10 @@ class _Compiler:
             offer_id,
             start_ms,
             end_ms,
+            memory=(
+                max((cap.limit for cap in spec.caps), default=0),
+                max((cap.window or math.inf for cap in spec.caps), default=0.0),
+            ),
             gates=tuple(gates),
             first_gates=self._shared(
                 tuple(gate for gate in gates if not gate.of_history)
@@ -340,7 +347,10 @@ class _Compiler:
             # Offers often share a rule, which is then evaluated once for all.
             rule = self._rules.get(spec.eligible)
             if rule is None:
-                rule = Rule(spec.eligible, self.features.keys())
+                samples = {
+                    name: feature.sample for name, feature in self.features.items()
+                }
+                rule = Rule(spec.eligible, samples)
                 self._rules[spec.eligible] = rule
             return [Eligibility(rule)]
         except ValueError as error:
@@ -372,12 +382,14 @@ def _suppression(section: Section, spec: OfferSpec) -> list[Gate]:
         section.problem("is above 0", "dismissal_cool_down")
     if len(spec.caps) > _CAPS_MAX:
         section.problem(f"has {len(spec.caps)} caps; at most {_CAPS_MAX}", "caps")
-    for number, cap in enumerate(spec.caps, start=1):
-        if not 1 <= cap.limit <= IMPRESSIONS_MAX:
-            wrong = f"cap {number}: limit is 1 to {IMPRESSIONS_MAX}, not {cap.limit}"
-            section.problem(f"{wrong}; to never show an offer, leave it out", "caps")
+    for at, cap in enumerate(spec.caps):
+        known = section.wrong("caps", str(at), "limit")
+        if not known and not 1 <= cap.limit <= IMPRESSIONS_MAX:
+            wrong = f"is 1 to {IMPRESSIONS_MAX}, not {cap.limit}"
+            advice = "to never show an offer, leave it out"
+            section.problem(f"{wrong}; {advice}", "caps", str(at), "limit")
         if cap.window is not None and cap.window <= 0:
-            section.problem(f"cap {number}: window is above 0", "caps")
+            section.problem("is above 0", "caps", str(at), "window")
         window_ms = None if cap.window is None else int(cap.window)
         gates.append(FrequencyCap(limit=cap.limit, window_ms=window_ms))
     return gates

@@ -14,7 +14,9 @@ from policies.catalogue import Catalogue
 from policies.draw import draw, to_units
 from policies.features import context_features
 from policies.gates import Gate, Ruling, Situation
+from policies.history import relevant
 from policies.model import (
+    NO_HISTORY,
     NO_OFFER,
     Action,
     Decision,
@@ -58,7 +60,7 @@ def decide(
     chosen = actions[draw(probabilities, opportunity.decision_id, policy.settings.salt)]
     decision = Decision(
         opportunity=opportunity,
-        history=history,
+        history=_seen(opportunity, catalogue, history),
         catalogue=catalogue.version,
         policy=policy.version,
         model=policy.model,
@@ -119,6 +121,15 @@ def silence(decision: Decision, rejections: Sequence[Rejection]) -> Silence:
         return Silence(rejections[0].reason)
     soonest = min(timed, key=lambda r: r.next_eligible_ms or 0)
     return Silence(soonest.reason, soonest.next_eligible_ms)
+
+
+def _seen(opportunity: Opportunity, catalogue: Catalogue, history: History) -> History:
+    """Return of a history what the candidates' gates can look at."""
+    if history is NO_HISTORY:
+        return history
+    candidates = catalogue.candidates(opportunity.placements, opportunity.offers)
+    memories = {a.offer_id: catalogue.offers[a.offer_id].memory for a in candidates}
+    return relevant(history, memories, opportunity.at_ms)
 
 
 def _ask(gates: Iterable[Gate], offer_id: str, situation: Situation) -> Ruling | None:

@@ -50,6 +50,13 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"range must be [low, high] with low < high, not {self.range}"
             )
 
+    @property
+    def sample(self) -> FeatureValue:
+        """Some value of the type."""
+        if self.type == "category":
+            return "a"
+        return True if self.type == "flag" else 1.0
+
     def read(self, name: str, value: FeatureValue) -> tuple[str, float] | None:
         """Return the name and number that learners see; none for a wrong type."""
         if isinstance(value, str):

@@ -7,6 +7,9 @@ which is all that any cap may ask for, whatever the catalogue says tomorrow.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import msgspec
 
 from policies.model import (
@@ -19,7 +22,14 @@ from policies.model import (
     Reservation,
 )
 
-__all__ = ["CONFIRMING", "IMPRESSIONS_MAX", "REMEMBERED_MS", "report", "reserve"]
+__all__ = [
+    "CONFIRMING",
+    "IMPRESSIONS_MAX",
+    "REMEMBERED_MS",
+    "relevant",
+    "report",
+    "reserve",
+]
 
 IMPRESSIONS_MAX = 100
 """The largest limit of a cap."""
@@ -86,6 +96,40 @@ def report(
     if outcome.kind == "dismissed":
         history = _dismiss(history, offer_id, outcome.at_ms)
     return history
+
+
+def relevant(
+    history: History, memories: Mapping[str, tuple[int, float]], at_ms: int
+) -> History:
+    """Leave out what no gate of these offers can look at.
+
+    Args:
+        history: All that is remembered.
+        memories: For each offer how many of its last impressions may count, and for
+            how long each does, in milliseconds.
+        at_ms: The time.
+    """
+    kept: list[Impression] = []
+    taken: Counter[str] = Counter()
+    for impression in reversed(history.impressions):
+        offer_id = impression.offer_id
+        count, window_ms = memories.get(offer_id, (0, 0.0))
+        if taken[offer_id] < count and impression.at_ms > at_ms - window_ms:
+            taken[offer_id] += 1
+            kept.append(impression)
+    return History(
+        impressions=tuple(reversed(kept)),
+        reservations=tuple(
+            r
+            for r in history.reservations
+            if r.offer_id in memories and r.until_ms > at_ms
+        ),
+        dismissals={
+            offer_id: dismissal
+            for offer_id, dismissal in history.dismissals.items()
+            if offer_id in memories
+        },
+    )
 
 
 def _release(history: History, decision_id: str) -> History:

@@ -15,12 +15,12 @@ for these as it stands, strings and all, so that nothing in it can hide them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cel
 
-from policies.model import Context, Opportunity
+from policies.model import Context, FeatureValue, Opportunity
 
 __all__ = ["Rule", "Variables"]
 
@@ -29,6 +29,8 @@ _BRACKETS_MAX = 64
 _COSTLY = re.compile(r"\b(all|exists|exists_one|map|filter|matches)\s*\(")
 _MEMBER = re.compile(r"\bfeatures\s*\.\s*(\w+)\b(?!\s*\()")
 _ENTRY = re.compile(r"\bfeatures\s*\[\s*['\"]([^'\"]*)['\"]\s*\]")
+_USAGE = re.compile(r"\busage\s*\.\s*(\w+)\b(?!\s*\()")
+_USAGE_ENTRY = re.compile(r"\busage\s*\[\s*['\"]([^'\"]*)['\"]\s*\]")
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 
 
@@ -37,7 +39,7 @@ class Rule:
 
     Args:
         source: The rule in CEL.
-        features: The names of the features that the catalogue declares.
+        features: The features that the catalogue declares, each with some value.
 
     Raises:
         ValueError: If it is not CEL, names what no request can hold, or could
@@ -45,19 +47,19 @@ class Rule:
 
     Examples:
         >>> from policies.model import Context, Opportunity
-        >>> rule = Rule("segment == 'free' && features.seats < 5.0", {"seats"})
+        >>> rule = Rule("segment == 'free' && features.seats < 5.0", {"seats": 1.0})
         >>> context = Context(segment="free", features={"seats": 3.0})
         >>> asked = Opportunity("d", 0, "ada", ("home",), context=context)
         >>> rule.holds(Variables(asked))
         True
     """
 
-    def __init__(self, source: str, features: Collection[str]) -> None:
+    def __init__(self, source: str, features: Mapping[str, FeatureValue]) -> None:
         _refuse_the_costly(source)
         try:
             self._program = cel.compile(source)
         except ValueError as error:
-            reason = str(error).replace("\n", " ")
+            reason = str(error).partition("\n")[0].partition(" expecting {")[0]
             raise ValueError(f"is not CEL: {reason}") from None
         unknown = sorted(set(self._program.variables()) - _ROOTS)
         if unknown:
@@ -70,15 +72,29 @@ class Rule:
             raise ValueError(
                 f"names features that are not declared: {', '.join(undeclared)}"
             )
+        self._try_out(features)
+
+    def _try_out(self, features: Mapping[str, FeatureValue]) -> None:
+        """Evaluate the rule on a request that holds all that it may ask for."""
+        variables = _sample(self._program.source, features)
         try:
-            self._program.execute(cel.Context(variables=_EMPTY))
-        except LookupError:
-            pass  # The request may hold what an empty one does not.
+            value = self._program.execute(cel.Context(variables=variables))
+        except LookupError as error:
+            raise ValueError(f"names {error}, which no request holds") from None
+        except TypeError:
+            raise ValueError(
+                "compares or combines values of different types; the types of features"
+                " are those that [features] declares, and all numbers of requests are"
+                " doubles"
+            ) from None
         except RuntimeError as error:
             if "Undefined" in str(error):
                 raise ValueError(f"calls what CEL does not have: {error}") from None
-        except (TypeError, ValueError, ArithmeticError):
-            pass  # As above: the values decide.
+            return  # As below.
+        except (ValueError, ArithmeticError):
+            return  # The values of a real request decide.
+        if value not in (True, False):
+            raise ValueError(f"must be true or false, not {value!r}")
 
     @property
     def reads(self) -> frozenset[str]:
@@ -157,6 +173,18 @@ def _only(reads: frozenset[str], variables: dict[str, Any]) -> dict[str, Any]:
             name: features[name] for name in features if f"features.{name}" in reads
         }
     return kept
+
+
+def _sample(source: str, features: Mapping[str, FeatureValue]) -> dict[str, Any]:
+    """Return variables that hold every usage that a rule names."""
+    usage = {"value": 1.0, "limit": 2.0, "ratio": 0.5}
+    named = [*_USAGE.findall(source), *_USAGE_ENTRY.findall(source)]
+    return {
+        **_EMPTY,
+        "usage": dict.fromkeys(named, usage),
+        "moment": {"kind": "", "features": dict(features)},
+        "features": dict(features),
+    }
 
 
 def _usage(context: Context) -> dict[str, dict[str, float]]:

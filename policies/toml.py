@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -69,8 +71,11 @@ def parse(text: str, source: str) -> Section:
     """
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise FileError(source, [Problem("syntax", str(error))]) from None
+    except (ValueError, RecursionError) as error:
+        said = str(error) if isinstance(error, ValueError) else "nests too deep"
+        line = re.search(r"\(at line (\d+)", said)
+        at = int(line.group(1)) if line else None
+        raise FileError(source, [Problem("syntax", said, at)]) from None
     return Section(data, text)
 
 
@@ -116,9 +121,10 @@ class Section:
                 return msgspec.convert(self.data, kind, dec_hook=_hook)
             except msgspec.ValidationError as error:
                 what, keys = _understand(error)
-                while _ANY in keys:
-                    at = keys.index(_ANY)
-                    keys[at] = self._culprit(keys[:at], kind)
+                for at, key in enumerate(keys):
+                    if key == _ANY:
+                        keys[at] = self._culprit(keys[:at], kind)
+                keys += self._own_key(what, keys)
                 if keys not in left_out:
                     self.problem(what, *keys)
                 while not _leave_out(self.data, keys):
@@ -143,7 +149,21 @@ class Section:
         finally:
             table.clear()
             table.update(entries)
-        raise AssertionError("msgspec found nothing wrong the second time")
+        return _ANY
+
+    def _own_key(self, what: str, keys: list[str]) -> list[str]:
+        """Return the key that a struct of ours names first in what it says."""
+        first = re.split(r"[ .:]", what, maxsplit=1)[0]
+        with suppress(LookupError, ValueError, TypeError):
+            table = _walk(self.data, keys)
+            if isinstance(table, dict) and first in table:
+                return [first]
+        return []
+
+    def wrong(self, *keys: str) -> bool:
+        """Say whether the value under `keys` is known to be wrong."""
+        field = ".".join((*self._path, *keys))
+        return any(problem.field == field for problem in self.problems)
 
     def problem(self, description: str, *keys: str) -> None:
         """Note that the value under `keys` of this table is wrong."""
@@ -203,23 +223,29 @@ _KEY = re.compile(
 
 def _line_of(text: str, path: tuple[str, ...]) -> int | None:
     """Return the line, from 1, that says most of `path`; none where none does."""
+    lines = _lines(text)
+    for length in range(len(path), 0, -1):
+        if path[:length] in lines:
+            return lines[path[:length]]
+    return None
+
+
+@lru_cache(maxsize=4)
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """Return where each header and key of a file stands, first."""
     table: tuple[str, ...] = ()
     counts: dict[tuple[str, ...], int] = {}
-    best: tuple[int, int | None] = (0, None)
+    lines: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             table = _counted(_split(header.group(2)), counts)
             if header.group(1) == "[[":
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, str(counts[table]))
-            here = table
+            lines.setdefault(table, number)
         elif key := _KEY.match(line):
-            here = (*table, *_split(key.group(1)))
-        else:
-            continue
-        if path[: len(here)] == here and len(here) > best[0]:
-            best = (len(here), number)
-    return best[1]
+            lines.setdefault((*table, *_split(key.group(1))), number)
+    return lines
 
 
 def _counted(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -51,9 +53,14 @@ def serve(settings: SettingsOption = Path("settings.toml")) -> None:
     _read_catalogue(loaded)
     try:
         migrate_store(loaded.store.url)
+    except RuntimeError as error:
+        _fail(str(error))
+    try:
         asyncio.run(supervisor.supervise(settings, loaded))
-    except (OSError, RuntimeError, ValueError) as error:
+    except OSError as error:
         _fail(f"cannot serve on {loaded.server.address}: {error}")
+    except RuntimeError as error:
+        _fail(str(error))
 
 
 @app.command()
@@ -70,7 +77,8 @@ def lint(
 ) -> None:
     """Say everything that is wrong with catalogues and settings files.
 
-    Ends with status 1 if anything is, naming file, line and key.
+    With a settings file, the catalogue that it names is looked at too. Ends with
+    status 1 if anything is wrong, naming file, line and key.
     """
     wrong = False
     for file in files:
@@ -96,14 +104,26 @@ def work(
     here: ServerSettings = msgspec.structs.replace(loaded.server, address=address)
     catalogue = _read_catalogue(loaded)
     loaded = msgspec.structs.replace(loaded, server=here)
-    asyncio.run(worker.serve(loaded, catalogue.text, index=index))
+    with _plain_errors():
+        asyncio.run(worker.serve(loaded, catalogue.text, index=index))
 
 
 @app.command(hidden=True)
 def learn(settings: SettingsOption) -> None:
     """Learn, as the process that `serve` starts."""
     telemetry.configure_log()
-    worker.learn(_load(settings))
+    loaded = _load(settings)
+    with _plain_errors():
+        worker.learn(loaded)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Say what an operator can mend in a line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        _fail(str(error))
 
 
 def _load(path: Path) -> Settings:
@@ -132,11 +152,12 @@ def _lint(path: Path) -> None:
     """Check a file, and say what is in it."""
     text = path.read_bytes()
     if b"[offers" not in text and b"[placements" not in text:
-        read_settings(path)
-        _out.print(f"{path}: settings, no problems", highlight=False)
-        return
+        settings = read_settings(path)
+        _out.print(f"{path}: settings, no problems", highlight=False, soft_wrap=True)
+        path = Path(settings.catalogue.file)
     catalogue = _catalogue(path)
-    table = Table("offer", "creatives × placements", title=f"{path}: no problems")
+    _out.print(f"{path}: catalogue, no problems", highlight=False, soft_wrap=True)
+    table = Table("offer", "actions")
     for offer_id in catalogue.offers:
         actions = sum(action.offer_id == offer_id for action in catalogue.actions)
         table.add_row(offer_id, str(actions))

@@ -35,6 +35,7 @@ from policies.model import (
 )
 
 __all__ = [
+    "decision_id_from_proto",
     "decision_id_of",
     "decision_to_proto",
     "opportunity_from_proto",
@@ -53,6 +54,7 @@ _CLOCK_SKEW_MS = 300_000
 _SNOOZE_MAX_MS = 366 * 86_400_000
 _VIEW_MAX_MS = 86_400_000
 _MONEY_MAX = 10**15
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 _REASONS: dict[str, decision_pb2.Reason.ValueType] = {
@@ -101,8 +103,8 @@ class _Check:
         elif not value:
             if required:
                 self.wrong(field, "is required")
-        elif not value.isprintable():
-            self.wrong(field, "holds characters that cannot be printed")
+        elif _CONTROL.search(value):
+            self.wrong(field, "holds control characters")
         return value
 
     def count(
@@ -243,7 +245,7 @@ def _features(
                 check.wrong(here, f"must be finite, not {number}")
         elif kind == "category":
             read[name] = category = value.category
-            if len(category) > _TEXT_MAX or not category.isprintable():
+            if len(category) > _TEXT_MAX or _CONTROL.search(category):
                 check.text(f"{_entry(field, name)}.category", category, _TEXT_MAX)
         elif kind == "flag":
             read[name] = value.flag
@@ -265,6 +267,21 @@ def _entry(field: str, name: str) -> str:
 
 def _shortened(name: str) -> str:
     return name if len(name) <= _QUOTE_MAX else name[:_QUOTE_MAX] + "…"
+
+
+def decision_id_from_proto(request: decision_service_pb2.ReportOutcomeRequest) -> str:
+    """Read which decision a report is about.
+
+    Raises:
+        InvalidRequestError: If it does not say so.
+    """
+    check = _Check()
+    if not request.decision_id:
+        check.wrong("decision_id", "is required: as GetOffer answered it")
+        if not request.outcomes:
+            check.wrong("outcomes", "is required: at least one outcome")
+    check.done()
+    return request.decision_id
 
 
 def decision_to_proto(
@@ -391,12 +408,13 @@ def _outcome(
         kind = "shown"
     elif decision.chosen == NO_OFFER and kind not in _WITHOUT_OFFER:
         check.wrong(f"{field}.kind", f"{kind} needs an offer; the decision has none")
+    occurred_ms = _occurred_ms(check, field, message, decision, at_ms)
     return Outcome(
         outcome_id=check.text(f"{field}.outcome_id", message.outcome_id, required=True),
         kind=kind,
-        at_ms=_occurred_ms(check, field, message, decision, at_ms),
+        at_ms=occurred_ms,
         viewed_ms=_viewed_ms(check, field, message, kind),
-        snoozed_until_ms=_snoozed_until_ms(check, field, message, kind, at_ms),
+        snoozed_until_ms=_snoozed_until_ms(check, field, message, kind, decision),
         revenue=_money(check, field, "revenue", message, currency),
         list_price=_money(check, field, "list_price", message, currency),
         discount=_money(check, field, "discount", message, currency),
@@ -446,17 +464,20 @@ def _snoozed_until_ms(
     field: str,
     message: outcome_pb2.Outcome,
     kind: OutcomeKind,
-    at_ms: int,
+    decision: Decision,
 ) -> int | None:
+    """Read the end of a snooze, which a late report or a retry may be past."""
     if not message.HasField("snooze_until"):
         if kind == "snoozed":
             check.wrong(f"{field}.snooze_until", "is required with SNOOZED")
         return None
     until_ms = _milliseconds(message.snooze_until)
+    decided_ms = decision.opportunity.at_ms
     if kind != "snoozed":
         check.wrong(f"{field}.snooze_until", f"goes with SNOOZED, not with {kind}")
-    elif not at_ms < until_ms <= at_ms + _SNOOZE_MAX_MS:
-        check.wrong(f"{field}.snooze_until", "must be after now and within 366 days")
+    elif not decided_ms < until_ms <= decided_ms + _SNOOZE_MAX_MS:
+        wrong = "must be after the decision, by 366 days at most"
+        check.wrong(f"{field}.snooze_until", wrong)
     return until_ms
 
 

@@ -98,15 +98,16 @@ class DecisionService(DecisionServiceServicer):
         """Store what a user did about a decision, on disk before answering."""
         del context
         with _REPORT_OUTCOME.time():
-            decision = await self._find(request.decision_id)
+            decision = await self._find(codec.decision_id_from_proto(request))
             at_ms = self._clock()
+            catalogue = await self._catalogue_of(decision)
             outcomes = codec.outcomes_from_proto(
-                request,
-                decision=decision,
-                at_ms=at_ms,
-                currency=self.catalogue.currency,
+                request, decision=decision, at_ms=at_ms, currency=catalogue.currency
             )
-            offer = await self._offer(decision)
+            offer = None
+            if decision.chosen != NO_OFFER:
+                action = catalogue.actions[decision.chosen]
+                offer = (action.offer_id, action.placement_id)
             fresh = await self._store.report(decision, offer, outcomes)
             for outcome, new in zip(outcomes, fresh, strict=True):
                 if new:
@@ -155,13 +156,6 @@ class DecisionService(DecisionServiceServicer):
             shown = decision_id if len(decision_id) <= 40 else decision_id[:40] + "…"
             raise NotFoundError("decision", shown)
         return decision
-
-    async def _offer(self, decision: Decision) -> tuple[str, str] | None:
-        """Return the offer and the placement that a decision chose."""
-        if decision.chosen == NO_OFFER:
-            return None
-        action = (await self._catalogue_of(decision)).actions[decision.chosen]
-        return action.offer_id, action.placement_id
 
     async def _catalogue_of(self, decision: Decision) -> Catalogue:
         if decision.catalogue == self.catalogue.version:

@@ -71,6 +71,11 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     url: str = "sqlite:///opportune.db"
 
+    def __post_init__(self) -> None:
+        """Refuse what names no store."""
+        if not re.fullmatch(r"sqlite:///.+", self.url):
+            raise ValueError(f"url must be sqlite:///PATH, not {self.url!r}")
+
 
 class CatalogueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which catalogue is served.

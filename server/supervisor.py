@@ -41,11 +41,14 @@ async def supervise(settings_path: Path, settings: Settings) -> None:
         host, port = settings.server.host_port
         address = f"{host}:{held.getsockname()[1] if port == 0 else port}"
         common = ["--settings", str(settings_path)]
-        commands = [
-            ["work", *common, "--address", address, "--index", str(index)]
+        children = [
+            _Child(
+                f"worker {index}",
+                ["work", *common, "--address", address, "--index", str(index)],
+            )
             for index in range(settings.server.workers)
         ]
-        children = [_Child(command) for command in [*commands, ["learn", *common]]]
+        children.append(_Child("the learner", ["learn", *common]))
         try:
             await asyncio.gather(*(child.start() for child in children))
             typer.echo(f"serving on {address}")
@@ -60,7 +63,8 @@ async def supervise(settings_path: Path, settings: Settings) -> None:
 class _Child:
     """One process, and what it takes to keep it."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
 
@@ -79,7 +83,7 @@ class _Child:
             raise RuntimeError("a child has no standard output")
         line = await self._process.stdout.readline()
         if line.decode().strip() != READY:
-            raise RuntimeError(f"`{' '.join(self._command)}` ended before it was ready")
+            raise RuntimeError(f"{self.name} ended before it was ready")
 
     async def keep(self) -> None:
         """Start it again whenever it ends."""
@@ -90,13 +94,13 @@ class _Child:
             code = await self._process.wait()
             if loop.time() - started > _STABLE_S:
                 pause_s = _RESTART_S
-            name = self._command[0]
-            _log.error("a process ended", process=name, code=code, pause_s=pause_s)
+            _log.error("a process ended", process=self.name, code=code, pause_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _RESTART_MAX_S)
             try:
                 await self.start()
-            except RuntimeError as error:
+                _log.info("a process was started again", process=self.name)
+            except (OSError, RuntimeError) as error:
                 _log.error("a process did not start", error=str(error))
 
     async def end(self) -> None:

@@ -48,7 +48,10 @@ def serve_metrics(port: int) -> WSGIServer | None:
     """Answer `/metrics` on the loopback address; nothing where the port is 0."""
     if port == 0:
         return None
-    server, _ = start_http_server(port, addr="127.0.0.1")
+    try:
+        server, _ = start_http_server(port, addr="127.0.0.1")
+    except OSError as error:
+        raise OSError(f"cannot serve metrics on port {port}: {error}") from error
     return server
 
 

@@ -22,7 +22,6 @@ from grpc_reflection.v1alpha import reflection
 
 from opportune.v1 import decision_service_pb2
 from policies import catalogue as catalogues
-from policies.errors import StoreUnavailableError
 from policies.policy import Policy
 from server import telemetry
 from server.learning import Learning
@@ -127,8 +126,8 @@ async def follow_models(
                     ),
                 )
                 telemetry.MODEL_POSITION.set(snapshot.position)
-        except (StoreUnavailableError, ValueError) as error:
-            _log.warning("no new model", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the old model serves on
+            _log.warning("no new model", error=repr(error))
         if once:
             return
         await asyncio.sleep(settings.learning.poll / 1_000)

@@ -53,7 +53,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _out = Console(
-    markup=False, highlight=False, width=None if sys.stdout.isatty() else _WIDTH
+    emoji=False,
+    markup=False,
+    highlight=False,
+    width=None if sys.stdout.isatty() else _WIDTH,
 )
 _err = Console(stderr=True, markup=False, highlight=False)
 

@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 
 __all__ = ["Report"]
 
+_LEARNED = "tab:green"
 _COLORS = {"": "0.6", "mens": "tab:blue", "womens": "tab:orange"}
 _LABELS = {"": "no offer", "mens": "men's goods", "womens": "women's goods"}
 
@@ -231,31 +232,42 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         figure, (rates, shares) = plt.subplots(
             2,
             1,
-            figsize=(8, 7),
+            figsize=(10, 7),
             sharex=True,
             height_ratios=(3, 2),
             layout="constrained",
         )
-        rates.plot(
-            made.customers, made.block_rate, ".", color="0.7", label="each block"
-        )
+        block = f"each {made.customers[0]:,} customers served"
+        rates.plot(made.customers, made.block_rate, ".", color="0.7", label=block)
         rates.fill_between(
-            made.customers, made.low, made.high, alpha=0.25, label="95 % interval"
+            made.customers,
+            made.low,
+            made.high,
+            color=_LEARNED,
+            alpha=0.25,
+            lw=0,
+            label="95 % interval",
         )
-        rates.plot(made.customers, made.visit_rate, label="learning policy, so far")
+        rates.plot(
+            made.customers,
+            made.visit_rate,
+            color=_LEARNED,
+            label="learning policy, so far",
+        )
         uniform = self.uniform.visit_rate.value
         best = self.fixed[self.best_fixed].visit_rate.value
         rates.axhline(uniform, color="black", ls=":", label="the experiment, at random")
         rates.axhline(
             best, color="black", ls="--", label=f"{_LABELS[self.best_fixed]} for all"
         )
-        rates.set_ylabel("customers who visited")
+        rates.set_ylabel("visited, of those matched")
         rates.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=0))
         middle, half = (uniform + best) / 2, max(best - uniform, 0.02) * 2
         rates.set_ylim(max(middle - half, 0.0), middle + half)
-        rates.legend(loc="lower right", fontsize="small")
+        rates.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
         rates.set_title(
-            f"Learning from {self.learned.n:,} of {self.decisions:,} customers"
+            f"Learning from {self.learned.n:,} matched of {self.decisions:,} customers,"
+            f" SEED={self.seed}"
         )
         shares.stackplot(
             made.customers,
@@ -263,12 +275,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             labels=[_LABELS[offer_id] for offer_id in made.shares],
             colors=[_COLORS[offer_id] for offer_id in made.shares],
         )
-        shares.set_ylabel("share of decisions")
+        shares.set_ylabel("chosen")
         shares.set_xlabel("customers served")
         shares.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1.0, decimals=0))
         shares.set_ylim(0, 1)
         shares.margins(x=0)
-        shares.legend(loc="lower right", fontsize="small")
+        shares.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
+        handles, labels = shares.get_legend_handles_labels()
+        shares.legend(
+            handles[::-1],
+            labels[::-1],
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            fontsize="small",
+        )
         figure.savefig(path, dpi=150)
         plt.close(figure)
 

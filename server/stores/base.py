@@ -71,7 +71,7 @@ class ServingStore(Protocol):
             decision: The decision.
             version: The version of the history that it was made on.
             after: The history with what the decision reserves; none where it
-                reserves nothing, so that it neither changes nor needs the version.
+                reserves nothing, so that the version stays as it is.
 
         Returns:
             The stored decision of that id, which is an earlier one where the

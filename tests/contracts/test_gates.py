@@ -48,7 +48,7 @@ GATES: dict[str, st.SearchStrategy[Gate]] = {
         end_ms=st.none() | st.integers(1_000, 2_000),
     ),
     "Eligibility": st.sampled_from(["segment == 'a'", "usage.x.value > 3.0"]).map(
-        lambda source: Eligibility(Rule(source, ()))
+        lambda source: Eligibility(Rule(source, {}))
     ),
 }
 every_gate = pytest.mark.parametrize("name", GATES)

@@ -177,16 +177,28 @@ async def test_a_decision_on_a_past_that_has_changed_is_not_stored(
     assert await past(store, first) == (2, held(second))
 
 
-async def test_a_decision_that_holds_nothing_needs_no_version_and_changes_none(
+async def test_a_decision_that_holds_nothing_changes_no_version(
     store: ServingStore,
 ) -> None:
     first = decision(request="1")
     await store.commit(first, version=0, after=held(first))
 
     silence = decision(request="2", chosen=NO_OFFER)
-    assert await store.commit(silence, version=0, after=None) is silence
+    assert await store.commit(silence, version=1, after=None) is silence
 
     assert await past(store, first) == (1, held(first))
+
+
+async def test_a_silence_on_a_past_that_has_changed_is_not_stored(
+    store: ServingStore,
+) -> None:
+    first = decision(request="1")
+    await store.commit(first, version=0, after=held(first))
+
+    silence = decision(request="2", chosen=NO_OFFER)
+
+    assert await store.commit(silence, version=0, after=None) is None
+    assert await store.decision(silence.opportunity.decision_id) is None
 
 
 async def test_of_many_decisions_on_one_past_one_is_stored(

@@ -244,7 +244,7 @@ start = 2026-12-02T00:00:00
         for start, key in (
             ("currency", "currency"),
             ('placements = ["hom"]', "offers.tea.placements"),
-            ("caps", "offers.tea.caps"),
+            ("caps", "offers.tea.caps.0.limit"),
             ("eligible", "offers.tea.eligible"),
             ("dismissal", "offers.tea.dismissal_cool_down"),
             ("start", "offers.jam.start"),
@@ -263,7 +263,7 @@ def test_a_typo_does_not_hide_what_else_is_wrong_with_the_offer() -> None:
 
     named = {field.rpartition(".")[2] for field in problems(text)}
 
-    assert named == {"descripton", "caps", "eligible"}
+    assert named == {"descripton", "limit", "eligible"}
 
 
 def test_a_wrong_type_does_not_hide_what_else_is_wrong_with_the_offer() -> None:

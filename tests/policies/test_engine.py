@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies import catalogue as catalogues
 from policies.engine import decide, eligible, silence
@@ -25,6 +27,7 @@ from policies.model import (
     Impression,
     Opportunity,
     Rejection,
+    Reservation,
 )
 from policies.policy import (
     EpsilonGreedy,
@@ -255,3 +258,42 @@ def test_silence_says_why(
     why: tuple[str, int | None],
 ) -> None:
     assert silence(decision_of(probabilities), rejections) == why
+
+
+SHOWN = st.builds(
+    Impression,
+    st.integers(0, 40 * DAY_MS),
+    st.sampled_from(["tea", "jam", "oats", "gone"]),
+    st.just("home"),
+)
+HELD = st.builds(
+    Reservation,
+    st.integers(0, 40 * DAY_MS),
+    st.sampled_from(["tea", "jam", "gone"]),
+    st.just("home"),
+    st.just("d"),
+)
+
+
+@given(
+    st.lists(SHOWN, max_size=8),
+    st.lists(HELD, max_size=3),
+    st.integers(0, 41 * DAY_MS),
+)
+def test_what_is_logged_of_a_past_is_all_that_decides(
+    shown: list[Impression], held: list[Reservation], at_ms: int
+) -> None:
+    dismissals = {"tea": Dismissal(1, at_ms), "gone": Dismissal(2, 5)}
+    past = History(tuple(sorted(shown)), tuple(held), dismissals)
+    asked = Opportunity("0" * 36, at_ms, "ada", ("home",))
+    policy = Policy(PolicySettings())
+
+    verdict = decide(asked, catalogue=CATALOGUE, history=past, policy=policy)
+    again = decide(
+        asked, catalogue=CATALOGUE, history=verdict.decision.history, policy=policy
+    )
+
+    assert again == verdict
+    logged = verdict.decision.history
+    assert len(logged.impressions) <= 1  # The one cap there is counts one.
+    assert "gone" not in logged.dismissals

@@ -372,7 +372,6 @@ UNKNOWN_IDS = [
     "0" * 37,
     "F" * 36,
     "z",
-    "",
     "decision",
     "'; drop table decision; --",
     "ä" * 32,
@@ -491,3 +490,10 @@ async def test_a_rule_that_fails_on_a_value_rules_out_and_no_more(shop: Shop) ->
     assert [r.offer_id for r in decision.rejections] == ["tea"]
     decision = await shop.ask("ada", context=Context(segment="free", role="a"))
     assert not decision.rejections
+
+
+async def test_a_report_that_says_nothing_is_told_all_that_it_lacks(shop: Shop) -> None:
+    refusal = await kit.refused(shop.stub.ReportOutcome(ReportOutcomeRequest()))
+
+    assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert set(refusal.fields) == {"decision_id", "outcomes"}

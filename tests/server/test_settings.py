@@ -168,13 +168,14 @@ GOOD = '[placements.home]\n[offers.tea]\nplacements = ["home"]\n'
 
 
 def test_lint_is_content_with_what_is_right(tmp_path: Path) -> None:
-    catalogue, settings = write(tmp_path, GOOD, "shop.toml"), write(tmp_path, "")
+    catalogue = write(tmp_path, GOOD, "shop.toml")
+    settings = write(tmp_path, '[catalogue]\nfile = "shop.toml"\n')
 
     status, out, err = lint(catalogue, settings)
 
     assert (status, err) == (0, "")
     assert "tea" in out
-    assert out.count("no problems") == 2
+    assert out.count("no problems") == 3
 
 
 def test_lint_is_content_with_our_examples() -> None:
@@ -197,7 +198,7 @@ def test_lint_names_everything_that_is_wrong_in_every_file(tmp_path: Path) -> No
     assert status == 1
     lines = err.splitlines()
     for start in (
-        f"{catalogue}: line 4: offers.tea.caps: ",
+        f"{catalogue}: line 4: offers.tea.caps.0.limit: ",
         f"{catalogue}: line 5: offers.tea.eligible: ",
         f"{catalogue}: line 6: offers.tea.strat: ",
         f"{settings}: line ",

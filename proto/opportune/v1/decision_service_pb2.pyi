@@ -44,7 +44,8 @@ class GetOfferRequest(_message.Message):
     """Names the user who would see the offer. 1 to 128 characters."""
     account_id: _builtins.str
     """Names the account, household or team that the user belongs to, at most 128
-    characters. Empty for a user who stands alone.
+    characters. Empty for a user who stands alone. What is remembered of a user is
+    remembered within the account: send the same one every time.
     """
     session_id: _builtins.str
     """Names the user's visit, at most 128 characters."""

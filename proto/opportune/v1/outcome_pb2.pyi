@@ -154,8 +154,8 @@ class Outcome(_message.Message):
 
     @_builtins.property
     def snooze_until(self) -> _timestamp_pb2.Timestamp:
-        """Says until when the user asked for silence, after now and within 366 days.
-        Required with OUTCOME_KIND_SNOOZED, and only there.
+        """Says until when the user asked for silence: after the decision, by 366 days at
+        most. Required with OUTCOME_KIND_SNOOZED, and only there.
         """
 
     @_builtins.property

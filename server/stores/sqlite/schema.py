@@ -7,13 +7,16 @@ simulator, reads the views, whose names say their version and whose columns stay
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database
 from sqlite_utils.db import Table
 from sqlite_utils.migrations import Migrations
 
-__all__ = ["connect", "migrate"]
+__all__ = ["checkpoint", "connect", "migrate"]
+
+_WAL_BYTES = 64 * 2**20
 
 
 _migrations = Migrations("opportune")
@@ -100,13 +103,30 @@ def m002_publish_views(db: Database) -> None:
 
 
 def migrate(path: Path) -> None:
-    """Make the file, or bring it up to date."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    """Make the file, or bring it up to date.
+
+    Raises:
+        RuntimeError: If it cannot be one of ours; it stays as it is.
+    """
     try:
+        connection = sqlite3.connect(path, isolation_level=None)
+    except sqlite3.Error as error:
+        raise RuntimeError(f"cannot open {path}: {error}") from error
+    try:
+        _refuse_others(connection, path)
         connection.execute("pragma journal_mode = wal")
         _migrations.apply(Database(connection))
+    except sqlite3.Error as error:
+        raise RuntimeError(f"cannot use {path} as a store: {error}") from error
     finally:
         connection.close()
+
+
+def _refuse_others(connection: sqlite3.Connection, path: Path) -> None:
+    """Leave the files of other programs as they are."""
+    names = {name for (name,) in connection.execute("select name from sqlite_master")}
+    if names and "decision" not in names:
+        raise RuntimeError(f"{path} holds tables of another program")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -125,7 +145,15 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("pragma wal_autocheckpoint = 0")
     connection.execute("pragma cache_size = -65536")
     connection.execute("pragma busy_timeout = 0")
+    connection.execute(f"pragma journal_size_limit = {_WAL_BYTES}")
     return connection
+
+
+def checkpoint(path: Path) -> None:
+    """Copy the WAL into the file, and start it anew if nobody minds."""
+    with closing(connect(path)) as connection:
+        connection.execute("pragma wal_checkpoint(passive)").fetchone()
+        connection.execute("pragma wal_checkpoint(restart)").fetchone()
 
 
 def _create(

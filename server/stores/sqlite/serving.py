@@ -22,7 +22,7 @@ from policies.records import (
     encode_decision,
 )
 from server.stores.base import Snapshot, VersionedHistory
-from server.stores.sqlite.schema import connect
+from server.stores.sqlite.schema import checkpoint, connect
 
 __all__ = ["SQLiteServing"]
 
@@ -31,6 +31,7 @@ _T = TypeVar("_T")
 _LOCK_WAIT_S = 5.0
 _LOCK_RETRY_S = 0.001
 _RETRY_AFTER_S = 1.0
+_WAL_BYTES_MAX = 512 * 2**20  # Far beyond what a learner that is alive lets it grow to.
 
 
 class _Write(NamedTuple):
@@ -59,10 +60,11 @@ class SQLiteServing:
     ) -> None:
         self._connection = connect(path)
         self._on_failure = on_failure
+        self._path = path
         self._wal = Path(f"{path}-wal")
         self._wal_descriptor: int | None = None
         self._writes: list[_Write] = []
-        self._waited_s = 0.0
+        self._waiting_since_s: float | None = None
         self._unsynced: list[tuple[asyncio.Future[Any], Any]] = []
         self._syncing: asyncio.Task[None] | None = None
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="sync")
@@ -143,7 +145,7 @@ class SQLiteServing:
     def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         try:
             return work(self._connection)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise StoreUnavailableError(_RETRY_AFTER_S) from error
 
     async def _write(
@@ -162,10 +164,10 @@ class SQLiteServing:
         """Do all the writes that wait, in one transaction."""
         try:
             self._connection.execute("begin immediate")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._wait_for_lock(error)
             return
-        self._waited_s = 0.0
+        self._waiting_since_s = None
         writes, self._writes = self._writes, []
         try:
             results = [write.work(self._connection) for write in writes]
@@ -180,7 +182,7 @@ class SQLiteServing:
     def _flush_apart(self, writes: list[_Write], error: Exception) -> None:
         """Let a write that fails fail alone."""
         if len(writes) == 1:
-            if isinstance(error, sqlite3.OperationalError):
+            if isinstance(error, sqlite3.DatabaseError):
                 error = StoreUnavailableError(_RETRY_AFTER_S)
             if not writes[0].done.done():
                 writes[0].done.set_exception(error)
@@ -194,14 +196,16 @@ class SQLiteServing:
         if waiting:
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _wait_for_lock(self, error: sqlite3.OperationalError) -> None:
+    def _wait_for_lock(self, error: sqlite3.DatabaseError) -> None:
         """Try again when another process has committed, or give up."""
+        loop = asyncio.get_running_loop()
+        if self._waiting_since_s is None:
+            self._waiting_since_s = loop.time()
         busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-        if busy and self._waited_s < _LOCK_WAIT_S:
-            self._waited_s += _LOCK_RETRY_S
-            asyncio.get_running_loop().call_later(_LOCK_RETRY_S, self._flush)
+        if busy and loop.time() < self._waiting_since_s + _LOCK_WAIT_S:
+            loop.call_later(_LOCK_RETRY_S, self._flush)
             return
-        self._waited_s = 0.0
+        self._waiting_since_s = None
         writes, self._writes = self._writes, []
         for write in writes:
             if not write.done.done():
@@ -242,6 +246,8 @@ class SQLiteServing:
             # The WAL lives as long as this process is connected.
             self._wal_descriptor = os.open(self._wal, os.O_RDONLY)
         os.fsync(self._wal_descriptor)
+        if os.fstat(self._wal_descriptor).st_size > _WAL_BYTES_MAX:
+            checkpoint(self._path)
 
 
 def _register(
@@ -266,6 +272,13 @@ def _load_decision(db: sqlite3.Connection, decision_id: str) -> Decision | None:
         "select record from decision where decision_id = ?", (decision_id,)
     ).fetchone()
     return None if row is None else decode_decision(row[0])
+
+
+def _version(db: sqlite3.Connection, root: str, user_id: str) -> int:
+    row = db.execute(
+        "select version from history where root = ? and user_id = ?", (root, user_id)
+    ).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _save_history(
@@ -303,10 +316,14 @@ def _commit(
     )
     if inserted.rowcount == 0:
         return _load_decision(db, decision_id)
-    if after is None:
-        return decision
     root = root_of(decision_id)
-    if _save_history(db, root, opportunity.user_id, version, after):
+    if after is None:
+        # Were a silence taken on a history that has changed, and an offer not, then
+        # what is logged would depend on what was drawn.
+        unchanged = _version(db, root, opportunity.user_id) == version
+    else:
+        unchanged = _save_history(db, root, opportunity.user_id, version, after)
+    if unchanged:
         return decision
     db.execute("delete from decision where position = ?", (inserted.lastrowid,))
     return None
