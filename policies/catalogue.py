@@ -105,12 +105,15 @@ class CatalogueSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         currency: The currency of all money, three letters of ISO 4217.
-        valid_for: How long a decided offer may be shown. Until then it counts
-            against caps; after it, only if it was shown. Above 0, at most 1d.
+        valid_for: How long a decided offer may be shown; above 0, at most 1d.
+        report_grace: How long after that a report that it was shown may take to
+            arrive, at most 1d. Until then the offer counts against its caps as if it
+            were shown; after it, only if it was.
     """
 
     currency: str = "USD"
     valid_for: Duration = Duration(600_000)
+    report_grace: Duration = Duration(60_000)
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -140,6 +143,7 @@ class Catalogue:
         version: A digest of the text, 12 hexadecimal digits.
         currency: The currency of all money.
         valid_for_ms: How long a decided offer may be shown.
+        report_grace_ms: How long after that it still counts as shown.
         features: The declared features by name.
         offers: The offers by id.
         placements: The ids of the placements.
@@ -162,6 +166,7 @@ class Catalogue:
         self.version = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
         self.currency = spec.currency
         self.valid_for_ms = int(spec.valid_for)
+        self.report_grace_ms = int(spec.report_grace)
         self.features = features
         self.offers = offers
         self.placements = frozenset(placements)
@@ -257,6 +262,8 @@ class _Compiler:
             top.problem("is three capital letters, such as USD", "currency")
         if not 0 < spec.valid_for <= _VALID_MAX_MS:
             top.problem("is above 0 and at most 1d", "valid_for")
+        if spec.report_grace > _VALID_MAX_MS:
+            top.problem("is at most 1d", "report_grace")
         return spec
 
     def _feature(self, name: str, section: Section) -> None:

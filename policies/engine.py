@@ -57,7 +57,7 @@ def decide(
     actions, rejections = eligible(opportunity, catalogue, history)
     context = context_features(opportunity.context, catalogue.features)
     probabilities = to_units(policy.distribution(context, actions))
-    chosen = actions[draw(probabilities, opportunity.decision_id, policy.settings.salt)]
+    chosen = actions[draw(probabilities, opportunity.decision_id, policy.salt)]
     decision = Decision(
         opportunity=opportunity,
         history=_seen(opportunity, catalogue, history),

@@ -434,8 +434,8 @@ def _estimate_of_mean(
         high = max(min(high, reward_range[1]), value)
     return Estimate(
         value=value,
-        low=low,
-        high=high,
+        low=min(low, value),  # Rounding may have put it a hair above.
+        high=max(high, value),
         confidence=confidence,
         standard_error=math.sqrt(squares / max(n - 1, 1) / n),
         n=n,

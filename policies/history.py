@@ -53,13 +53,26 @@ CONFIRMING: frozenset[OutcomeKind] = frozenset(
 
 
 def reserve(
-    history: History, offer_id: str, placement_id: str, decision: Decision
+    history: History,
+    offer_id: str,
+    placement_id: str,
+    decision: Decision,
+    *,
+    grace_ms: int = 0,
 ) -> History:
-    """Hold the chosen offer as if it were shown, until it is or its time is over."""
+    """Hold the chosen offer as if it were shown, until it is or its time is over.
+
+    Args:
+        history: What was known before.
+        offer_id: The offer that the decision chose.
+        placement_id: The placement that it chose.
+        decision: The decision.
+        grace_ms: How long after the decision's time is over a report that it was
+            shown in time may take to arrive.
+    """
     opportunity = decision.opportunity
-    new = Reservation(
-        decision.valid_until_ms, offer_id, placement_id, opportunity.decision_id
-    )
+    until_ms = decision.valid_until_ms + grace_ms
+    new = Reservation(until_ms, offer_id, placement_id, opportunity.decision_id)
     held = [r for r in history.reservations if r.until_ms > opportunity.at_ms]
     same = sum(r.offer_id == offer_id for r in held)
     if same >= IMPRESSIONS_MAX:

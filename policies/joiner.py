@@ -34,6 +34,8 @@ def join(
     outcomes: Iterable[Outcome],
     rewards: RewardSettings,
     now_ms: int,
+    *,
+    late: bool = True,
 ) -> Join:
     """Say what a decision earned, given all that was reported about it.
 
@@ -42,6 +44,8 @@ def join(
         outcomes: All its outcomes, in any order, each once.
         rewards: What outcomes are worth.
         now_ms: The time.
+        late: Whether what came after the wait counts too. It is a correction, and
+            never the first that is said of a decision, whenever it is looked at.
     """
     ordered = sorted(outcomes, key=lambda outcome: (outcome.at_ms, outcome.outcome_id))
     silent = decision.chosen == NO_OFFER
@@ -52,9 +56,13 @@ def join(
     if not shown:
         return Join()
     cost = 0.0 if silent else rewards.attention_cost
-    values = (rewards.of(outcome.kind) for outcome in ordered)
-    earned = next((value for value in values if value is not None), None)
     due_ms = shown[0] + rewards.wait
+    values = (
+        rewards.of(outcome.kind)
+        for outcome in ordered
+        if late or outcome.at_ms <= due_ms
+    )
+    earned = next((value for value in values if value is not None), None)
     if now_ms < due_ms and (earned is None or rewards.settle == "after_wait"):
         return Join(due_ms=due_ms)
     return Join(reward=(earned or 0.0) - cost)

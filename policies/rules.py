@@ -209,6 +209,8 @@ def _refuse_the_costly(source: str) -> None:
     brackets = sum(map(source.count, "([{"))
     if brackets > _BRACKETS_MAX:
         raise ValueError(f"opens {brackets} brackets; at most {_BRACKETS_MAX}")
+    if re.search(r"\b[rRbB]{1,2}''|''''", _STRING.sub("''", source)):
+        raise ValueError("holds a raw, byte or triple-quoted string; use plain ones")
     if "//" in source:
         raise ValueError("holds //; comments belong in the file, after a #")
     if costly := _COSTLY.search(source):

@@ -102,21 +102,29 @@ class Learning:
         waits: dict[str, int | None] = {}
         for joinable in self._store.joinable(decision_ids):
             decision_id = joinable.decision.opportunity.decision_id
-            resolution, waits[decision_id] = self._look(joinable, now_ms)
-            if resolution is not None:
-                resolutions.append(resolution)
+            rows, waits[decision_id] = self._look(joinable, now_ms)
+            resolutions += rows
         self._store.append(resolutions, waits, watermark)
 
     def _look(
         self, joinable: Joinable, now_ms: int
-    ) -> tuple[Resolution | None, int | None]:
-        """Return the row that a decision adds to the stream, and when to look again."""
-        decision, outcomes, state = joinable
-        reward, due_ms = join(decision, outcomes, self._rewards, now_ms)
-        if reward is None or (state.revision > 0 and reward == state.reward):
-            return None, due_ms
+    ) -> tuple[list[Resolution], int | None]:
+        """Return what a decision adds to the stream, and when to look again.
+
+        Its first reward is what it earned within the wait, even if the learner was
+        not there when the wait was over; what came later is a correction.
+        """
+        decision, outcomes, (revision, known) = joinable
         decision_id = decision.opportunity.decision_id
-        return Resolution(decision_id, reward, state.revision + 1), due_ms
+        rows: list[Resolution] = []
+        for late in (False, True) if revision == 0 else (True,):
+            join_ = join(decision, outcomes, self._rewards, now_ms, late=late)
+            if join_.reward is None:
+                return rows, join_.due_ms
+            if revision == 0 or join_.reward != known:
+                revision, known = revision + 1, join_.reward
+                rows.append(Resolution(decision_id, known, revision))
+        return rows, None
 
     def _learn(self) -> bool:
         """Learn one batch of the training stream."""

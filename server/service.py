@@ -133,7 +133,13 @@ class DecisionService(DecisionServiceServicer):
             after = None
             if decision.chosen != NO_OFFER:
                 action = catalogue.actions[decision.chosen]
-                after = reserve(history, action.offer_id, action.placement_id, decision)
+                after = reserve(
+                    history,
+                    action.offer_id,
+                    action.placement_id,
+                    decision,
+                    grace_ms=catalogue.report_grace_ms,
+                )
             stored = await self._store.commit(decision, version=version, after=after)
             if stored is decision:
                 _count(verdict, catalogue)

@@ -134,11 +134,6 @@ class Log:
         """Let go of the file."""
         self._connection.close()
 
-    def count_outcomes(self) -> int:
-        """Return how many outcomes were reported."""
-        (count,) = self._one("select count(*) from outcomes_v1")
-        return int(count)
-
     def records(self, first: int = 0, last: int | None = None) -> Iterator[Record]:
         """Yield decisions as they are stored, in the order in which they were made.
 

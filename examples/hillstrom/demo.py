@@ -233,7 +233,8 @@ def _look_back(
     acknowledged = [*live.traffic.acknowledged, *live.story.acknowledged]
     unmatched = [answer.decision_id for answer in answers if not answer.matched]
     with clock("audit"):
-        caps_broken = audit.caps_broken(store)
+        # Who was asked again after an offer was shown must not get it a second time.
+        caps_broken = audit.caps_broken(store) + live.again_after_shown[0]
         outcomes_lost = audit.lost(store, acknowledged)
         unmatched_trained = audit.trained(store, unmatched)
     with Log(store) as log, _progress() as progress:

@@ -90,6 +90,15 @@ def test_good_and_bad_news_may_wait_for_those_that_none_comes_for(
     assert join(decision(1), outcomes, patient, 1_100) == settled
 
 
+def test_what_comes_after_the_wait_is_never_the_first_that_is_said() -> None:
+    outcomes = [*said("shown"), Outcome("late", "accepted", 1_101)]
+
+    first = join(decision(1), outcomes, REWARDS, 10**9, late=False)
+
+    assert first == Join(0.0 - 0.1)
+    assert join(decision(1), outcomes, REWARDS, 10**9) == Join(1.0 - 0.1)
+
+
 def test_a_silence_that_was_not_kept_does_not_confirm_itself() -> None:
     trusting = msgspec.structs.replace(REWARDS, silence_confirms_itself=True)
 

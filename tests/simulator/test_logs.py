@@ -94,13 +94,6 @@ def test_catalogues_and_policies_are_found_by_their_versions(world: World) -> No
     assert {UNIFORM} == settings
 
 
-def test_outcomes_are_counted(world: World) -> None:
-    ((expected,),) = world.rows("select count(*) from outcome")
-
-    with Log(world.path) as log:
-        assert expected == log.count_outcomes() > 0
-
-
 def test_a_log_cannot_be_written_through(world: World) -> None:
     with Log(world.path) as log, pytest.raises(sqlite3.OperationalError):
         log._connection.execute("delete from decision")

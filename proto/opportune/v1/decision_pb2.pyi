@@ -146,7 +146,8 @@ class Decision(_message.Message):
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp:
         """Says until when the offer may be shown. An offer counts against its caps from
-        the decision on until then, and after that only once it is reported shown.
+        the decision on until a little after then, for the report to arrive, and after
+        that only once it is reported shown.
         """
 
     @_builtins.property
