@@ -243,6 +243,7 @@ def snips(
     # Measured from a reward that was seen, so that equal ones are exactly 0.
     origin = float(rewards.min())
     value = origin + float((weights * (rewards - origin)).sum() / weights.sum())
+    value = min(value, float(rewards.max()))  # Rounding may have put it a hair above.
     # Centred, the interval is where the ratio of the mean of w·(r − value) to that
     # of w may lie: around 0, and free of cancellation.
     sums = _ratio_sums(rewards - value, weights)
@@ -434,7 +435,7 @@ def _estimate_of_mean(
         high = max(min(high, reward_range[1]), value)
     return Estimate(
         value=value,
-        low=min(low, value),  # Rounding may have put it a hair above.
+        low=min(low, value),  # As in `snips`.
         high=max(high, value),
         confidence=confidence,
         standard_error=math.sqrt(squares / max(n - 1, 1) / n),
