@@ -53,7 +53,7 @@ load: $(VENV)/dev.stamp  ## put a server under load with locust
 
 .PHONY: crash
 crash: $(VENV)/dev.stamp  ## kill servers and learners at many random points: ARGS='--rounds 200'
-	$(BIN)/python -m tests.server.crash $(ARGS)
+	$(BIN)/python -m tests.server.crash campaign $(ARGS)
 
 .PHONY: study-coverage
 study-coverage: $(VENV)/dev.stamp  ## how often intervals hold the truth, on synthetic logs
