@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable
@@ -169,7 +170,9 @@ class DecisionService(DecisionServiceServicer):
         text = await self._store.catalogue(decision.catalogue)
         if text is None:
             raise RuntimeError(f"the store lost catalogue {decision.catalogue}")
-        return self._compiled(text)
+        # To compile a large one takes long enough for others to notice.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._compiled, text)
 
 
 def _count(verdict: Verdict, catalogue: Catalogue) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -680,3 +682,35 @@ async def test_a_caller_who_gives_up_harms_nobody(alone: ServingStore) -> None:
 
     assert done[1::2] == [[True]] * 5
     assert all(isinstance(one, asyncio.CancelledError) for one in done[::2])
+
+
+async def test_a_store_that_can_make_nothing_durable_any_more_says_so_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[None] = []
+    store = open_serving(url, on_failure=lambda: failures.append(None))
+    made = decision(chosen=NO_OFFER)
+    await store.commit(made, version=0, after=None)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    for name in "ab":
+        with pytest.raises(StoreUnavailableError):
+            await store.report(made, None, [outcome(name)])
+
+    assert len(failures) == 1
+    await store.close()
+
+
+async def test_a_file_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "bookmarks.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("create table bookmark(url text)")
+    before = path.read_bytes()
+
+    with pytest.raises(RuntimeError, match="tables of another program"):
+        migrate_store(f"sqlite:///{path}")
+
+    assert path.read_bytes() == before
