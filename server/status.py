@@ -121,7 +121,7 @@ class Guard:
     """Answers what methods raise as statuses, and bytes that are no message too.
 
     It wraps the methods themselves: an interceptor would cost each call another
-    coroutine, a tenth of all that an empty call costs.
+    coroutine, and could not see bytes that are no message.
 
     Args:
         in_flight_max: How many calls may be under way; one more is overload.

@@ -7,7 +7,6 @@ its standard input. Once it is ready it says so on its standard output.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -37,7 +36,6 @@ READY = "ready"
 
 _SERVICE = decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"]
 _MAINTAIN_S = 0.5
-_COLLECT_AFTER = 10_000  # New objects; 700 are a few requests' worth.
 
 _log = structlog.get_logger()
 
@@ -72,7 +70,6 @@ async def serve(settings: Settings, catalogue_text: str, *, index: int) -> None:
         raise RuntimeError(f"cannot listen on {settings.server.address}")
     await server.start()
     following = loop.create_task(follow_models(service, store, settings))
-    _settle()
     _say(READY)
     await stop.wait()
     await checks.enter_graceful_shutdown()
@@ -164,17 +161,6 @@ def learn(settings: Settings) -> None:
             stop.wait(settings.learning.poll / 1_000)
     learning.publish()
     store.close()
-
-
-def _settle() -> None:
-    """Keep the garbage collector from what will never be garbage.
-
-    All that was loaded until now stays until the end. Looking through it again and
-    again took two thirds of the time of a busy worker.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _say(line: str) -> None:
