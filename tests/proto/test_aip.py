@@ -5,8 +5,10 @@ One case a field, an enum or a component, named by what it is about.
 
 from __future__ import annotations
 
+import ast
+import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -16,21 +18,37 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from grpc_tools import protoc  # type: ignore[import-untyped] # It has no types.
 
+import policies
 from opportune.v1 import (
     context_pb2,
     decision_pb2,
     decision_service_pb2,
+    message_pb2,
     outcome_pb2,
+    user_pb2,
+    user_service_pb2,
 )
+from policies.commands import UserEventKind
 from policies.model import OutcomeKind
 
 FILES = [
     module.DESCRIPTOR
-    for module in (context_pb2, decision_pb2, decision_service_pb2, outcome_pb2)
+    for module in (
+        context_pb2,
+        decision_pb2,
+        decision_service_pb2,
+        message_pb2,
+        outcome_pb2,
+        user_pb2,
+        user_service_pb2,
+    )
 ]
 SOURCES = Path(__file__).parents[2] / "proto"
-NOT_TIMES = {"valid_until", "snooze_until"}
-"""Timestamps that say until when, and are documented so."""
+NOT_TIMES = {"valid_until", "snooze_until", "pending_until", "time"}
+"""Timestamps that say until when, and are documented so, and one that is a value."""
+
+RESOURCES = {"ExplainDecision": "Explanation", "GetUser": "User"}
+"""What methods return that return no response of their own."""
 
 
 def messages() -> Iterator[Descriptor]:
@@ -46,11 +64,29 @@ def enums() -> Iterator[EnumDescriptor]:
 
 
 MESSAGES = list(messages())
+METHODS = [
+    method
+    for file in FILES
+    for service in file.services_by_name.values()
+    for method in service.methods
+]
 FIELDS = [field for message in MESSAGES for field in message.fields]
 ENUMS = list(enums())
 
 every_field = pytest.mark.parametrize("field", FIELDS, ids=lambda f: f.full_name)
 every_enum = pytest.mark.parametrize("enum", ENUMS, ids=lambda e: e.full_name)
+
+
+def reachable(kinds: Iterable[Descriptor]) -> set[str]:
+    """Return the names of messages, and of all that they hold."""
+    found: dict[str, Descriptor] = {}
+    waiting = list(kinds)
+    while waiting:
+        kind = waiting.pop()
+        if kind.name not in found:
+            found[kind.name] = kind
+            waiting += [f.message_type for f in kind.fields if f.message_type]
+    return set(found)
 
 
 def behavior(field: FieldDescriptor) -> list[str]:
@@ -79,16 +115,12 @@ def test_aip_203_every_field_declares_its_behavior(field: FieldDescriptor) -> No
 
 @every_field
 def test_aip_203_only_what_is_answered_is_output_only(field: FieldDescriptor) -> None:
-    answered = {
-        "GetOfferResponse",
-        "ReportOutcomeResponse",
-        "Decision",
-        "Candidate",
-        "Rejection",
-        "OutcomeResult",
-    }
+    asked = reachable(method.input_type for method in METHODS)
+    answered = reachable(method.output_type for method in METHODS)
+    kind = type_name(field)
 
-    assert (behavior(field) == ["OUTPUT_ONLY"]) == (type_name(field) in answered)
+    assert kind in asked | answered
+    assert (behavior(field) == ["OUTPUT_ONLY"]) == (kind not in asked)
 
 
 @every_field
@@ -99,10 +131,10 @@ def test_aip_142_a_timestamp_is_a_time(field: FieldDescriptor) -> None:
 
 
 @every_field
-def test_aip_142_a_span_is_a_duration(field: FieldDescriptor) -> None:
+def test_aip_142_and_214_a_span_is_a_duration(field: FieldDescriptor) -> None:
     is_span = type_of(field) == "google.protobuf.Duration"
 
-    assert is_span == field.name.endswith("_duration")
+    assert is_span == (field.name.endswith("_duration") or field.name == "ttl")
     assert not field.name.endswith(("_ms", "_seconds", "_minutes"))
 
 
@@ -144,12 +176,24 @@ def test_aip_126_an_enum_begins_with_unspecified_and_its_name(
     assert sorted(v.number for v in enum.values) == list(range(len(enum.values)))
 
 
-def test_aip_131_methods_take_and_give_messages_of_their_own() -> None:
-    for service in decision_service_pb2.DESCRIPTOR.services_by_name.values():
-        assert service.name.endswith("Service")
-        for method in service.methods:
-            assert method.input_type.name == f"{method.name}Request"
-            assert method.output_type.name == f"{method.name}Response"
+def test_aip_131_methods_take_messages_of_their_own_and_give_them_or_resources() -> (
+    None
+):
+    for method in METHODS:
+        assert method.containing_service.name.endswith("Service")
+        assert method.input_type.name == f"{method.name}Request"
+        given = RESOURCES.get(method.name, f"{method.name}Response")
+        assert method.output_type.name == given
+
+
+def test_aip_231_a_batch_holds_the_requests_and_responses_of_the_single_method() -> (
+    None
+):
+    batch = decision_service_pb2.BatchGetOffersRequest.DESCRIPTOR
+    answer = decision_service_pb2.BatchGetOffersResponse.DESCRIPTOR
+
+    assert type_of(batch.fields_by_name["requests"]).endswith(".GetOfferRequest")
+    assert type_of(answer.fields_by_name["responses"]).endswith(".GetOfferResponse")
 
 
 def test_aip_191_the_package_is_the_folder_and_has_a_version() -> None:
@@ -157,13 +201,41 @@ def test_aip_191_the_package_is_the_folder_and_has_a_version() -> None:
     assert {str(Path(file.name).parent) for file in FILES} == {"opportune/v1"}
 
 
-def test_every_reason_of_the_engine_and_kind_of_outcome_has_a_value() -> None:
+def test_every_kind_of_outcome_and_event_has_its_place() -> None:
     kinds = {
         name.removeprefix("OUTCOME_KIND_").lower()
         for name in outcome_pb2.OutcomeKind.keys()  # noqa: SIM118 - it is no dict
     }
 
     assert kinds == {*get_args(OutcomeKind), "unspecified"}
+    event = user_service_pb2.RecordEventRequest.DESCRIPTOR.oneofs_by_name["event"]
+    assert [field.name for field in event.fields] == [*get_args(UserEventKind)]
+
+
+def codes(file: Path) -> set[str]:
+    """Return the words in capitals that a file holds, beside what it exports."""
+    words: set[str] = set()
+    for statement in ast.parse(file.read_text()).body:
+        if not ast.unparse(statement).startswith("__all__"):
+            words |= {
+                node.value
+                for node in ast.walk(statement)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
+    return {word for word in words if re.fullmatch(r"[A-Z][A-Z_]+", word)}
+
+
+def test_every_reason_that_a_gate_or_the_engine_gives_is_in_the_contract() -> None:
+    folder = Path(str(policies.__file__)).parent
+    files = [folder / "engine.py", *(folder / "gates").glob("*.py")]
+    given = set[str]().union(*map(codes, files)) - {"UTC"}
+    known = {
+        name.removeprefix("REASON_")
+        for name in decision_pb2.Reason.keys()  # noqa: SIM118 - it is no dict
+    }
+
+    assert given >= {"DISMISSED", "EXPIRED", "LOW_VALUE"}
+    assert given <= known
 
 
 @pytest.fixture(scope="module")

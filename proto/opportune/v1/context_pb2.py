@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aopportune/v1/context.proto\x12\x0copportune.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xe4\x02\n\x07\x43ontext\x12\x12\n\x04role\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07segment\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x05usage\x18\x03 \x03(\x0b\x32 .opportune.v1.Context.UsageEntryB\x04\xe2\x41\x01\x01\x12*\n\x06moment\x18\x04 \x01(\x0b\x32\x14.opportune.v1.MomentB\x04\xe2\x41\x01\x01\x12;\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32#.opportune.v1.Context.FeaturesEntryB\x04\xe2\x41\x01\x01\x1a\x41\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.opportune.v1.Usage:\x02\x38\x01\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.opportune.v1.FeatureValue:\x02\x38\x01\"@\n\x05Usage\x12\x13\n\x05value\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x02\x12\x18\n\x05limit\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x08\n\x06_limit\"\xa5\x01\n\x06Moment\x12\x12\n\x04kind\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12:\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\".opportune.v1.Moment.FeaturesEntryB\x04\xe2\x41\x01\x01\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.opportune.v1.FeatureValue:\x02\x38\x01\"^\n\x0c\x46\x65\x61tureValue\x12\x16\n\x06number\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x12\x18\n\x08\x63\x61tegory\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x12\x14\n\x04\x66lag\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x42\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aopportune/v1/context.proto\x12\x0copportune.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x03\n\x07\x43ontext\x12\x12\n\x04role\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07segment\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x05usage\x18\x03 \x03(\x0b\x32 .opportune.v1.Context.UsageEntryB\x04\xe2\x41\x01\x01\x12*\n\x06moment\x18\x04 \x01(\x0b\x32\x14.opportune.v1.MomentB\x04\xe2\x41\x01\x01\x12;\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32#.opportune.v1.Context.FeaturesEntryB\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x63\x61rt_product_ids\x18\x06 \x03(\tB\x04\xe2\x41\x01\x01\x1a\x41\n\nUsageEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.opportune.v1.Usage:\x02\x38\x01\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.opportune.v1.FeatureValue:\x02\x38\x01\"\xde\x01\n\x05Usage\x12\x13\n\x05value\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x02\x12\x18\n\x05limit\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1a\n\x07per_day\x18\x03 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12:\n\x10\x63ycle_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x63ycle_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x42\x08\n\x06_limitB\n\n\x08_per_day\"\xa5\x01\n\x06Moment\x12\x12\n\x04kind\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12:\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\".opportune.v1.Moment.FeaturesEntryB\x04\xe2\x41\x01\x01\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.opportune.v1.FeatureValue:\x02\x38\x01\"^\n\x0c\x46\x65\x61tureValue\x12\x16\n\x06number\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x01H\x00\x12\x18\n\x08\x63\x61tegory\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x12\x14\n\x04\x66lag\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x42\x06\n\x04kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,10 +47,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTEXT'].fields_by_name['moment']._serialized_options = b'\342A\001\001'
   _globals['_CONTEXT'].fields_by_name['features']._loaded_options = None
   _globals['_CONTEXT'].fields_by_name['features']._serialized_options = b'\342A\001\001'
+  _globals['_CONTEXT'].fields_by_name['cart_product_ids']._loaded_options = None
+  _globals['_CONTEXT'].fields_by_name['cart_product_ids']._serialized_options = b'\342A\001\001'
   _globals['_USAGE'].fields_by_name['value']._loaded_options = None
   _globals['_USAGE'].fields_by_name['value']._serialized_options = b'\342A\001\002'
   _globals['_USAGE'].fields_by_name['limit']._loaded_options = None
   _globals['_USAGE'].fields_by_name['limit']._serialized_options = b'\342A\001\001'
+  _globals['_USAGE'].fields_by_name['per_day']._loaded_options = None
+  _globals['_USAGE'].fields_by_name['per_day']._serialized_options = b'\342A\001\001'
+  _globals['_USAGE'].fields_by_name['cycle_start_time']._loaded_options = None
+  _globals['_USAGE'].fields_by_name['cycle_start_time']._serialized_options = b'\342A\001\001'
+  _globals['_USAGE'].fields_by_name['cycle_end_time']._loaded_options = None
+  _globals['_USAGE'].fields_by_name['cycle_end_time']._serialized_options = b'\342A\001\001'
   _globals['_MOMENT_FEATURESENTRY']._loaded_options = None
   _globals['_MOMENT_FEATURESENTRY']._serialized_options = b'8\001'
   _globals['_MOMENT'].fields_by_name['kind']._loaded_options = None
@@ -62,18 +71,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATUREVALUE'].fields_by_name['category']._serialized_options = b'\342A\001\001'
   _globals['_FEATUREVALUE'].fields_by_name['flag']._loaded_options = None
   _globals['_FEATUREVALUE'].fields_by_name['flag']._serialized_options = b'\342A\001\001'
-  _globals['_CONTEXT']._serialized_start=78
-  _globals['_CONTEXT']._serialized_end=434
-  _globals['_CONTEXT_USAGEENTRY']._serialized_start=292
-  _globals['_CONTEXT_USAGEENTRY']._serialized_end=357
-  _globals['_CONTEXT_FEATURESENTRY']._serialized_start=359
-  _globals['_CONTEXT_FEATURESENTRY']._serialized_end=434
-  _globals['_USAGE']._serialized_start=436
-  _globals['_USAGE']._serialized_end=500
-  _globals['_MOMENT']._serialized_start=503
-  _globals['_MOMENT']._serialized_end=668
-  _globals['_MOMENT_FEATURESENTRY']._serialized_start=359
-  _globals['_MOMENT_FEATURESENTRY']._serialized_end=434
-  _globals['_FEATUREVALUE']._serialized_start=670
-  _globals['_FEATUREVALUE']._serialized_end=764
+  _globals['_CONTEXT']._serialized_start=111
+  _globals['_CONTEXT']._serialized_end=499
+  _globals['_CONTEXT_USAGEENTRY']._serialized_start=357
+  _globals['_CONTEXT_USAGEENTRY']._serialized_end=422
+  _globals['_CONTEXT_FEATURESENTRY']._serialized_start=424
+  _globals['_CONTEXT_FEATURESENTRY']._serialized_end=499
+  _globals['_USAGE']._serialized_start=502
+  _globals['_USAGE']._serialized_end=724
+  _globals['_MOMENT']._serialized_start=727
+  _globals['_MOMENT']._serialized_end=892
+  _globals['_MOMENT_FEATURESENTRY']._serialized_start=424
+  _globals['_MOMENT_FEATURESENTRY']._serialized_end=499
+  _globals['_FEATUREVALUE']._serialized_start=894
+  _globals['_FEATUREVALUE']._serialized_end=988
 # @@protoc_insertion_point(module_scope)

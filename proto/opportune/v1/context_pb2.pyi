@@ -6,6 +6,7 @@ What is known when a decision is asked for."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -73,6 +74,7 @@ class Context(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     MOMENT_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    CART_PRODUCT_IDS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Says what the user may do in the account, for example "admin" or "guest". At
     most 256 characters.
@@ -99,6 +101,13 @@ class Context(_message.Message):
         ignored otherwise.
         """
 
+    @_builtins.property
+    def cart_product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lists the products in the user's cart, at most 100, by ids of 1 to 128
+        characters. One that the catalogue does not have is logged, and ignored
+        otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -107,10 +116,11 @@ class Context(_message.Message):
         usage: _abc.Mapping[_builtins.str, Global___Usage] | None = ...,
         moment: Global___Moment | None = ...,
         features: _abc.Mapping[_builtins.str, Global___FeatureValue] | None = ...,
+        cart_product_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "moment", b"moment", "role", b"role", "segment", b"segment", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cart_product_ids", b"cart_product_ids", "features", b"features", "moment", b"moment", "role", b"role", "segment", b"segment", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,25 +134,50 @@ class Usage(_message.Message):
 
     VALUE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    PER_DAY_FIELD_NUMBER: _builtins.int
+    CYCLE_START_TIME_FIELD_NUMBER: _builtins.int
+    CYCLE_END_TIME_FIELD_NUMBER: _builtins.int
     value: _builtins.float
     """Says how much is used, in the caller's unit. Finite, 0 or more."""
     limit: _builtins.float
     """Says how much the plan allows, in the same unit. Finite, above 0; unset where
     there is no limit.
     """
+    per_day: _builtins.float
+    """Says how fast it grows of late, in the same unit per day. Finite; unset where
+    the caller cannot say.
+    """
+    @_builtins.property
+    def cycle_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when the count began, from 1970 to 9999. Unset where it never starts anew."""
+
+    @_builtins.property
+    def cycle_end_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when the count starts anew, after `cycle_start_time`. Unset where it does
+        not.
+        """
+
     def __init__(
         self,
         *,
         value: _builtins.float = ...,
         limit: _builtins.float | None = ...,
+        per_day: _builtins.float | None = ...,
+        cycle_start_time: _timestamp_pb2.Timestamp | None = ...,
+        cycle_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_per_day", b"_per_day", "cycle_end_time", b"cycle_end_time", "cycle_start_time", b"cycle_start_time", "limit", b"limit", "per_day", b"per_day"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_per_day", b"_per_day", "cycle_end_time", b"cycle_end_time", "cycle_start_time", b"cycle_start_time", "limit", b"limit", "per_day", b"per_day", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__per_day: _TypeAlias = _typing.Literal["per_day"]  # noqa: Y015
+    _WhichOneofArgType__per_day: _TypeAlias = _typing.Literal["_per_day", b"_per_day"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__per_day) -> _WhichOneofReturnType__per_day | None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
 

@@ -24,9 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from opportune.v1 import message_pb2 as opportune_dot_v1_dot_message__pb2
+from opportune.v1 import outcome_pb2 as opportune_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bopportune/v1/decision.proto\x12\x0copportune.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n\x08\x44\x65\x63ision\x12\x19\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08offer_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x63reative_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cplacement_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\npropensity\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12*\n\x06reason\x18\x06 \x01(\x0e\x32\x14.opportune.v1.ReasonB\x04\xe2\x41\x01\x03\x12<\n\x12next_eligible_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bvalid_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65\x63ide_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0epolicy_version\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rmodel_version\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x63\x61talogue_version\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x31\n\ncandidates\x18\r \x03(\x0b\x32\x17.opportune.v1.CandidateB\x04\xe2\x41\x01\x03\x12\x31\n\nrejections\x18\x0e \x03(\x0b\x32\x17.opportune.v1.RejectionB\x04\xe2\x41\x01\x03\"u\n\tCandidate\x12\x16\n\x08offer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x63reative_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cplacement_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bprobability\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03\"\x8d\x01\n\tRejection\x12\x16\n\x08offer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x14.opportune.v1.ReasonB\x04\xe2\x41\x01\x03\x12<\n\x12next_eligible_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03*^\n\x0c\x44\x65\x63isionView\x12\x1d\n\x19\x44\x45\x43ISION_VIEW_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45\x43ISION_VIEW_BASIC\x10\x01\x12\x16\n\x12\x44\x45\x43ISION_VIEW_FULL\x10\x02*\xdc\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_LOW_VALUE\x10\x01\x12\x16\n\x12REASON_EXPLORATION\x10\x02\x12\x17\n\x13REASON_NO_CANDIDATE\x10\x03\x12\x16\n\x12REASON_NOT_STARTED\x10\x04\x12\x12\n\x0eREASON_EXPIRED\x10\x05\x12\x17\n\x13REASON_NOT_ELIGIBLE\x10\x06\x12\x14\n\x10REASON_DISMISSED\x10\x07\x12\x18\n\x14REASON_FREQUENCY_CAP\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bopportune/v1/decision.proto\x12\x0copportune.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aopportune/v1/message.proto\x1a\x1aopportune/v1/outcome.proto\"\xb4\x05\n\x08\x44\x65\x63ision\x12\x19\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08offer_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x63reative_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cplacement_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\npropensity\x18\x05 \x01(\x01\x42\x04\xe2\x41\x01\x03\x12*\n\x06reason\x18\x06 \x01(\x0e\x32\x14.opportune.v1.ReasonB\x04\xe2\x41\x01\x03\x12<\n\x12next_eligible_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bvalid_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65\x63ide_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0epolicy_version\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\rmodel_version\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x63\x61talogue_version\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x31\n\ncandidates\x18\r \x03(\x0b\x32\x17.opportune.v1.CandidateB\x04\xe2\x41\x01\x03\x12\x31\n\nrejections\x18\x0e \x03(\x0b\x32\x17.opportune.v1.RejectionB\x04\xe2\x41\x01\x03\x12,\n\x07message\x18\x0f \x01(\x0b\x32\x15.opportune.v1.MessageB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x63\x61tegory_ids\x18\x10 \x03(\tB\x04\xe2\x41\x01\x03\x12(\n\x05price\x18\x11 \x01(\x0b\x32\x13.opportune.v1.PriceB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66\x61llback\x18\x12 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\x8d\x01\n\x05Price\x12(\n\x05price\x18\x01 \x01(\x0b\x32\x13.opportune.v1.MoneyB\x04\xe2\x41\x01\x03\x12-\n\nlist_price\x18\x02 \x01(\x0b\x32\x13.opportune.v1.MoneyB\x04\xe2\x41\x01\x03\x12+\n\x08\x64iscount\x18\x03 \x01(\x0b\x32\x13.opportune.v1.MoneyB\x04\xe2\x41\x01\x03\"u\n\tCandidate\x12\x16\n\x08offer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x63reative_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cplacement_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bprobability\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x03\"\x83\x02\n\tRejection\x12\x16\n\x08offer_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x14.opportune.v1.ReasonB\x04\xe2\x41\x01\x03\x12<\n\x12next_eligible_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x63reative_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cplacement_id\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04gate\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x66ound\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06needed\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\"\xa7\x02\n\x0b\x45xplanation\x12.\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x16.opportune.v1.DecisionB\x04\xe2\x41\x01\x03\x12\x31\n\nrejections\x18\x02 \x03(\x0b\x32\x17.opportune.v1.RejectionB\x04\xe2\x41\x01\x03\x12/\n\x08\x62ypasses\x18\x03 \x03(\x0b\x32\x17.opportune.v1.RejectionB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x63onsent_version\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12%\n\x17\x61\x63\x63ount_consent_version\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0estopped_scopes\x18\x06 \x03(\tB\x04\xe2\x41\x01\x03\x12 \n\x12\x65xhausted_supplies\x18\x07 \x03(\tB\x04\xe2\x41\x01\x03*^\n\x0c\x44\x65\x63isionView\x12\x1d\n\x19\x44\x45\x43ISION_VIEW_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45\x43ISION_VIEW_BASIC\x10\x01\x12\x16\n\x12\x44\x45\x43ISION_VIEW_FULL\x10\x02*\xbc\n\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_LOW_VALUE\x10\x01\x12\x16\n\x12REASON_EXPLORATION\x10\x02\x12\x17\n\x13REASON_NO_CANDIDATE\x10\x03\x12\x16\n\x12REASON_NOT_STARTED\x10\x04\x12\x12\n\x0eREASON_EXPIRED\x10\x05\x12\x17\n\x13REASON_NOT_ELIGIBLE\x10\x06\x12\x14\n\x10REASON_DISMISSED\x10\x07\x12\x18\n\x14REASON_FREQUENCY_CAP\x10\x08\x12\x12\n\x0eREASON_STOPPED\x10\t\x12\x12\n\x0eREASON_HOLDOUT\x10\n\x12\x11\n\rREASON_PAUSED\x10\x0b\x12\x17\n\x13REASON_NOT_APPROVED\x10\x0c\x12\x13\n\x0fREASON_ARCHIVED\x10\r\x12\x19\n\x15REASON_NOT_APPLICABLE\x10\x0e\x12\x17\n\x13REASON_NOT_SUITABLE\x10\x0f\x12\x19\n\x15REASON_NOT_NEAR_LIMIT\x10\x10\x12\x1d\n\x19REASON_ALREADY_THIS_CYCLE\x10\x11\x12\x1f\n\x1bREASON_VALUE_NOT_DISCOVERED\x10\x12\x12\x18\n\x14REASON_ALREADY_OWNED\x10\x13\x12\x1b\n\x17REASON_PENDING_PURCHASE\x10\x14\x12\x1e\n\x1aREASON_REQUIREMENT_MISSING\x10\x15\x12\x1c\n\x18REASON_NOT_COMPLEMENTARY\x10\x16\x12\x16\n\x12REASON_LADDER_JUMP\x10\x17\x12\x14\n\x10REASON_NOT_BUYER\x10\x18\x12\x1b\n\x17REASON_ATTENTION_BUDGET\x10\x19\x12\x12\n\x0eREASON_SPACING\x10\x1a\x12\x18\n\x14REASON_SESSION_LIMIT\x10\x1b\x12\x1d\n\x19REASON_CATEGORY_COOL_DOWN\x10\x1c\x12\x12\n\x0eREASON_SNOOZED\x10\x1d\x12\x14\n\x10REASON_OPTED_OUT\x10\x1e\x12\x16\n\x12REASON_QUIET_HOURS\x10\x1f\x12\x1c\n\x18REASON_CRITICAL_WORKFLOW\x10 \x12\x17\n\x13REASON_SUPPORT_OPEN\x10!\x12\x19\n\x15REASON_PAYMENT_FAILED\x10\"\x12\x13\n\x0fREASON_INCIDENT\x10#\x12\x15\n\x11REASON_ONBOARDING\x10$\x12\x15\n\x11REASON_CHURN_RISK\x10%\x12\x1e\n\x1aREASON_TRIAL_FIRST_SESSION\x10&\x12\x15\n\x11REASON_LIFE_STATE\x10\'\x12\x12\n\x0eREASON_FATIGUE\x10(\x12\x1e\n\x1aREASON_INVENTORY_EXHAUSTED\x10)\x12\x1b\n\x17REASON_BUDGET_EXHAUSTED\x10*\x12\x1d\n\x19REASON_CONSUMPTION_PRICED\x10+\x12!\n\x1dREASON_CROSS_CHANNEL_COOLDOWN\x10,\x12\x1d\n\x19REASON_NEGATIVE_SENTIMENT\x10-\x12\x1c\n\x18REASON_MISSING_PARAMETER\x10.\x12\x1c\n\x18REASON_NOT_FOR_PLACEMENT\x10/\x12\x19\n\x15REASON_ALREADY_CHOSEN\x10\x30\x12\x19\n\x15REASON_PLACEMENT_FULL\x10\x31\x12\x14\n\x10REASON_WITHDRAWN\x10\x32\x12\x11\n\rREASON_CUSTOM\x10\x33\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,6 +63,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECISION'].fields_by_name['candidates']._serialized_options = b'\342A\001\003'
   _globals['_DECISION'].fields_by_name['rejections']._loaded_options = None
   _globals['_DECISION'].fields_by_name['rejections']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['message']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['message']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['category_ids']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['category_ids']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['price']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['price']._serialized_options = b'\342A\001\003'
+  _globals['_DECISION'].fields_by_name['fallback']._loaded_options = None
+  _globals['_DECISION'].fields_by_name['fallback']._serialized_options = b'\342A\001\003'
+  _globals['_PRICE'].fields_by_name['price']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['price']._serialized_options = b'\342A\001\003'
+  _globals['_PRICE'].fields_by_name['list_price']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['list_price']._serialized_options = b'\342A\001\003'
+  _globals['_PRICE'].fields_by_name['discount']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['discount']._serialized_options = b'\342A\001\003'
   _globals['_CANDIDATE'].fields_by_name['offer_id']._loaded_options = None
   _globals['_CANDIDATE'].fields_by_name['offer_id']._serialized_options = b'\342A\001\003'
   _globals['_CANDIDATE'].fields_by_name['creative_id']._loaded_options = None
@@ -75,14 +91,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REJECTION'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
   _globals['_REJECTION'].fields_by_name['next_eligible_time']._loaded_options = None
   _globals['_REJECTION'].fields_by_name['next_eligible_time']._serialized_options = b'\342A\001\003'
-  _globals['_DECISIONVIEW']._serialized_start=929
-  _globals['_DECISIONVIEW']._serialized_end=1023
-  _globals['_REASON']._serialized_start=1026
-  _globals['_REASON']._serialized_end=1246
-  _globals['_DECISION']._serialized_start=112
-  _globals['_DECISION']._serialized_end=664
-  _globals['_CANDIDATE']._serialized_start=666
-  _globals['_CANDIDATE']._serialized_end=783
-  _globals['_REJECTION']._serialized_start=786
-  _globals['_REJECTION']._serialized_end=927
+  _globals['_REJECTION'].fields_by_name['creative_id']._loaded_options = None
+  _globals['_REJECTION'].fields_by_name['creative_id']._serialized_options = b'\342A\001\003'
+  _globals['_REJECTION'].fields_by_name['placement_id']._loaded_options = None
+  _globals['_REJECTION'].fields_by_name['placement_id']._serialized_options = b'\342A\001\003'
+  _globals['_REJECTION'].fields_by_name['gate']._loaded_options = None
+  _globals['_REJECTION'].fields_by_name['gate']._serialized_options = b'\342A\001\003'
+  _globals['_REJECTION'].fields_by_name['found']._loaded_options = None
+  _globals['_REJECTION'].fields_by_name['found']._serialized_options = b'\342A\001\003'
+  _globals['_REJECTION'].fields_by_name['needed']._loaded_options = None
+  _globals['_REJECTION'].fields_by_name['needed']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLANATION'].fields_by_name['decision']._loaded_options = None
+  _globals['_EXPLANATION'].fields_by_name['decision']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLANATION'].fields_by_name['rejections']._loaded_options = None
+  _globals['_EXPLANATION'].fields_by_name['rejections']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLANATION'].fields_by_name['bypasses']._loaded_options = None
+  _globals['_EXPLANATION'].fields_by_name['bypasses']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLANATION'].fields_by_name['consent_version']._loaded_options = None
+  _globals['_EXPLANATION'].fields_by_name['consent_version']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLANATION'].fields_by_name['account_consent_version']._loaded_options = None
+  _globals['_EXPLANATION'].fields_by_name['account_consent_version']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLANATION'].fields_by_name['stopped_scopes']._loaded_options = None
+  _globals['_EXPLANATION'].fields_by_name['stopped_scopes']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLANATION'].fields_by_name['exhausted_supplies']._loaded_options = None
+  _globals['_EXPLANATION'].fields_by_name['exhausted_supplies']._serialized_options = b'\342A\001\003'
+  _globals['_DECISIONVIEW']._serialized_start=1685
+  _globals['_DECISIONVIEW']._serialized_end=1779
+  _globals['_REASON']._serialized_start=1782
+  _globals['_REASON']._serialized_end=3122
+  _globals['_DECISION']._serialized_start=168
+  _globals['_DECISION']._serialized_end=860
+  _globals['_PRICE']._serialized_start=863
+  _globals['_PRICE']._serialized_end=1004
+  _globals['_CANDIDATE']._serialized_start=1006
+  _globals['_CANDIDATE']._serialized_end=1123
+  _globals['_REJECTION']._serialized_start=1126
+  _globals['_REJECTION']._serialized_end=1385
+  _globals['_EXPLANATION']._serialized_start=1388
+  _globals['_EXPLANATION']._serialized_end=1683
 # @@protoc_insertion_point(module_scope)

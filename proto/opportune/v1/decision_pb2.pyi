@@ -9,6 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from opportune.v1 import message_pb2 as _message_pb2
+from opportune.v1 import outcome_pb2 as _outcome_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -63,13 +65,111 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_NOT_STARTED: _Reason.ValueType  # 4
     """The offer's time has not come."""
     REASON_EXPIRED: _Reason.ValueType  # 5
-    """The offer's time is over."""
+    """The offer's time is over, or the time of the decision for it."""
     REASON_NOT_ELIGIBLE: _Reason.ValueType  # 6
-    """The offer's eligibility rule does not hold."""
+    """The offer is not for this user or this moment: its rule of eligibility does not
+    hold, or the moment is none of its own.
+    """
     REASON_DISMISSED: _Reason.ValueType  # 7
     """The user dismissed the offer, and the cool-down is not over."""
     REASON_FREQUENCY_CAP: _Reason.ValueType  # 8
     """The user has seen the offer, or is about to, as often as a cap allows."""
+    REASON_STOPPED: _Reason.ValueType  # 9
+    """Somebody stopped the offer, its category, its placement, or all offers."""
+    REASON_HOLDOUT: _Reason.ValueType  # 10
+    """The user is one of those who never see an offer, so that it can be said what
+    offers are worth.
+    """
+    REASON_PAUSED: _Reason.ValueType  # 11
+    """The offer is paused."""
+    REASON_NOT_APPROVED: _Reason.ValueType  # 12
+    """The offer is a draft."""
+    REASON_ARCHIVED: _Reason.ValueType  # 13
+    """The offer is archived."""
+    REASON_NOT_APPLICABLE: _Reason.ValueType  # 14
+    """The offer makes no sense for the user now: its rule of applicability does not
+    hold.
+    """
+    REASON_NOT_SUITABLE: _Reason.ValueType  # 15
+    """The offer is no good idea for the user: its rule of suitability does not hold."""
+    REASON_NOT_NEAR_LIMIT: _Reason.ValueType  # 16
+    """The user is not near the limit that the offer is about, and will not reach it
+    soon.
+    """
+    REASON_ALREADY_THIS_CYCLE: _Reason.ValueType  # 17
+    """The user has seen the offer since the count of their usage began."""
+    REASON_VALUE_NOT_DISCOVERED: _Reason.ValueType  # 18
+    """The user has not yet found what the product is good for."""
+    REASON_ALREADY_OWNED: _Reason.ValueType  # 19
+    """The user, or the account, has what the offer gives."""
+    REASON_PENDING_PURCHASE: _Reason.ValueType  # 20
+    """The user, or the account, is about to have what the offer gives."""
+    REASON_REQUIREMENT_MISSING: _Reason.ValueType  # 21
+    """The user lacks a product that the offer requires."""
+    REASON_NOT_COMPLEMENTARY: _Reason.ValueType  # 22
+    """The user has no product that the offer goes with."""
+    REASON_LADDER_JUMP: _Reason.ValueType  # 23
+    """The offer is more than one step up from what the user has."""
+    REASON_NOT_BUYER: _Reason.ValueType  # 24
+    """The user may not buy."""
+    REASON_ATTENTION_BUDGET: _Reason.ValueType  # 25
+    """Offers have taken as much of the user's attention as they may."""
+    REASON_SPACING: _Reason.ValueType  # 26
+    """Another offer has interrupted the user too recently."""
+    REASON_SESSION_LIMIT: _Reason.ValueType  # 27
+    """Offers have interrupted this visit as often as they may."""
+    REASON_CATEGORY_COOL_DOWN: _Reason.ValueType  # 28
+    """The user, or somebody of the account, dismissed offers of the category, and the
+    cool-down is not over.
+    """
+    REASON_SNOOZED: _Reason.ValueType  # 29
+    """The user asked to be asked later."""
+    REASON_OPTED_OUT: _Reason.ValueType  # 30
+    """The user, or the account, asked not to see this, its category, or any offer."""
+    REASON_QUIET_HOURS: _Reason.ValueType  # 31
+    """It is a time of the day at which the user is not to be disturbed."""
+    REASON_CRITICAL_WORKFLOW: _Reason.ValueType  # 32
+    """The user is in the middle of something that is not to be interrupted."""
+    REASON_SUPPORT_OPEN: _Reason.ValueType  # 33
+    """A support ticket is open, or was closed just now."""
+    REASON_PAYMENT_FAILED: _Reason.ValueType  # 34
+    """A payment failed, or did so until just now."""
+    REASON_INCIDENT: _Reason.ValueType  # 35
+    """There is an incident, or there was one just now."""
+    REASON_ONBOARDING: _Reason.ValueType  # 36
+    """The user is still being introduced to the product."""
+    REASON_CHURN_RISK: _Reason.ValueType  # 37
+    """The user is about to leave."""
+    REASON_TRIAL_FIRST_SESSION: _Reason.ValueType  # 38
+    """It is the first visit of a trial."""
+    REASON_LIFE_STATE: _Reason.ValueType  # 39
+    """Something else goes on with the user or the account that holds offers back."""
+    REASON_FATIGUE: _Reason.ValueType  # 40
+    """The user has ignored several offers in a row, and the pause is not over."""
+    REASON_INVENTORY_EXHAUSTED: _Reason.ValueType  # 41
+    """Nothing is left of the offer."""
+    REASON_BUDGET_EXHAUSTED: _Reason.ValueType  # 42
+    """Nothing is left of the money for the discount."""
+    REASON_CONSUMPTION_PRICED: _Reason.ValueType  # 43
+    """The user pays for what they consume: to consume more is no reason to sell."""
+    REASON_CROSS_CHANNEL_COOLDOWN: _Reason.ValueType  # 44
+    """A person or another channel made contact about this just now."""
+    REASON_NEGATIVE_SENTIMENT: _Reason.ValueType  # 45
+    """The user complained or rated badly just now."""
+    REASON_MISSING_PARAMETER: _Reason.ValueType  # 46
+    """A value that the text of the creative needs is not known."""
+    REASON_NOT_FOR_PLACEMENT: _Reason.ValueType  # 47
+    """The placement is not for offers of this category."""
+    REASON_ALREADY_CHOSEN: _Reason.ValueType  # 48
+    """The offer was chosen already, for another slot of the same call."""
+    REASON_PLACEMENT_FULL: _Reason.ValueType  # 49
+    """The slots of the placement are all taken in the same call."""
+    REASON_WITHDRAWN: _Reason.ValueType  # 50
+    """The offer is not in the catalogue any more, or not approved any more, or not for
+    this placement any more.
+    """
+    REASON_CUSTOM: _Reason.ValueType  # 51
+    """A gate that was added to this server says no. Its name is in the rejection."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Says why an offer, or any offer, is not shown."""
@@ -87,13 +187,111 @@ REASON_NO_CANDIDATE: Reason.ValueType  # 3
 REASON_NOT_STARTED: Reason.ValueType  # 4
 """The offer's time has not come."""
 REASON_EXPIRED: Reason.ValueType  # 5
-"""The offer's time is over."""
+"""The offer's time is over, or the time of the decision for it."""
 REASON_NOT_ELIGIBLE: Reason.ValueType  # 6
-"""The offer's eligibility rule does not hold."""
+"""The offer is not for this user or this moment: its rule of eligibility does not
+hold, or the moment is none of its own.
+"""
 REASON_DISMISSED: Reason.ValueType  # 7
 """The user dismissed the offer, and the cool-down is not over."""
 REASON_FREQUENCY_CAP: Reason.ValueType  # 8
 """The user has seen the offer, or is about to, as often as a cap allows."""
+REASON_STOPPED: Reason.ValueType  # 9
+"""Somebody stopped the offer, its category, its placement, or all offers."""
+REASON_HOLDOUT: Reason.ValueType  # 10
+"""The user is one of those who never see an offer, so that it can be said what
+offers are worth.
+"""
+REASON_PAUSED: Reason.ValueType  # 11
+"""The offer is paused."""
+REASON_NOT_APPROVED: Reason.ValueType  # 12
+"""The offer is a draft."""
+REASON_ARCHIVED: Reason.ValueType  # 13
+"""The offer is archived."""
+REASON_NOT_APPLICABLE: Reason.ValueType  # 14
+"""The offer makes no sense for the user now: its rule of applicability does not
+hold.
+"""
+REASON_NOT_SUITABLE: Reason.ValueType  # 15
+"""The offer is no good idea for the user: its rule of suitability does not hold."""
+REASON_NOT_NEAR_LIMIT: Reason.ValueType  # 16
+"""The user is not near the limit that the offer is about, and will not reach it
+soon.
+"""
+REASON_ALREADY_THIS_CYCLE: Reason.ValueType  # 17
+"""The user has seen the offer since the count of their usage began."""
+REASON_VALUE_NOT_DISCOVERED: Reason.ValueType  # 18
+"""The user has not yet found what the product is good for."""
+REASON_ALREADY_OWNED: Reason.ValueType  # 19
+"""The user, or the account, has what the offer gives."""
+REASON_PENDING_PURCHASE: Reason.ValueType  # 20
+"""The user, or the account, is about to have what the offer gives."""
+REASON_REQUIREMENT_MISSING: Reason.ValueType  # 21
+"""The user lacks a product that the offer requires."""
+REASON_NOT_COMPLEMENTARY: Reason.ValueType  # 22
+"""The user has no product that the offer goes with."""
+REASON_LADDER_JUMP: Reason.ValueType  # 23
+"""The offer is more than one step up from what the user has."""
+REASON_NOT_BUYER: Reason.ValueType  # 24
+"""The user may not buy."""
+REASON_ATTENTION_BUDGET: Reason.ValueType  # 25
+"""Offers have taken as much of the user's attention as they may."""
+REASON_SPACING: Reason.ValueType  # 26
+"""Another offer has interrupted the user too recently."""
+REASON_SESSION_LIMIT: Reason.ValueType  # 27
+"""Offers have interrupted this visit as often as they may."""
+REASON_CATEGORY_COOL_DOWN: Reason.ValueType  # 28
+"""The user, or somebody of the account, dismissed offers of the category, and the
+cool-down is not over.
+"""
+REASON_SNOOZED: Reason.ValueType  # 29
+"""The user asked to be asked later."""
+REASON_OPTED_OUT: Reason.ValueType  # 30
+"""The user, or the account, asked not to see this, its category, or any offer."""
+REASON_QUIET_HOURS: Reason.ValueType  # 31
+"""It is a time of the day at which the user is not to be disturbed."""
+REASON_CRITICAL_WORKFLOW: Reason.ValueType  # 32
+"""The user is in the middle of something that is not to be interrupted."""
+REASON_SUPPORT_OPEN: Reason.ValueType  # 33
+"""A support ticket is open, or was closed just now."""
+REASON_PAYMENT_FAILED: Reason.ValueType  # 34
+"""A payment failed, or did so until just now."""
+REASON_INCIDENT: Reason.ValueType  # 35
+"""There is an incident, or there was one just now."""
+REASON_ONBOARDING: Reason.ValueType  # 36
+"""The user is still being introduced to the product."""
+REASON_CHURN_RISK: Reason.ValueType  # 37
+"""The user is about to leave."""
+REASON_TRIAL_FIRST_SESSION: Reason.ValueType  # 38
+"""It is the first visit of a trial."""
+REASON_LIFE_STATE: Reason.ValueType  # 39
+"""Something else goes on with the user or the account that holds offers back."""
+REASON_FATIGUE: Reason.ValueType  # 40
+"""The user has ignored several offers in a row, and the pause is not over."""
+REASON_INVENTORY_EXHAUSTED: Reason.ValueType  # 41
+"""Nothing is left of the offer."""
+REASON_BUDGET_EXHAUSTED: Reason.ValueType  # 42
+"""Nothing is left of the money for the discount."""
+REASON_CONSUMPTION_PRICED: Reason.ValueType  # 43
+"""The user pays for what they consume: to consume more is no reason to sell."""
+REASON_CROSS_CHANNEL_COOLDOWN: Reason.ValueType  # 44
+"""A person or another channel made contact about this just now."""
+REASON_NEGATIVE_SENTIMENT: Reason.ValueType  # 45
+"""The user complained or rated badly just now."""
+REASON_MISSING_PARAMETER: Reason.ValueType  # 46
+"""A value that the text of the creative needs is not known."""
+REASON_NOT_FOR_PLACEMENT: Reason.ValueType  # 47
+"""The placement is not for offers of this category."""
+REASON_ALREADY_CHOSEN: Reason.ValueType  # 48
+"""The offer was chosen already, for another slot of the same call."""
+REASON_PLACEMENT_FULL: Reason.ValueType  # 49
+"""The slots of the placement are all taken in the same call."""
+REASON_WITHDRAWN: Reason.ValueType  # 50
+"""The offer is not in the catalogue any more, or not approved any more, or not for
+this placement any more.
+"""
+REASON_CUSTOM: Reason.ValueType  # 51
+"""A gate that was added to this server says no. Its name is in the rejection."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -116,6 +314,10 @@ class Decision(_message.Message):
     CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     REJECTIONS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CATEGORY_IDS_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Names the decision. Outcomes are reported under it."""
     offer_id: _builtins.str
@@ -136,6 +338,10 @@ class Decision(_message.Message):
     """
     catalogue_version: _builtins.str
     """Names the catalogue: a digest of its text."""
+    fallback: _builtins.bool
+    """Says that the offer is its placement's fallback, chosen because no other could
+    be. It has passed every gate like any other.
+    """
     @_builtins.property
     def next_eligible_time(self) -> _timestamp_pb2.Timestamp:
         """Says when asking again may give an offer, where the clock decides that: no
@@ -162,7 +368,19 @@ class Decision(_message.Message):
 
     @_builtins.property
     def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]:
-        """Lists every offer that could not be chosen. Only in DECISION_VIEW_FULL."""
+        """Lists every action that could not be chosen. Only in DECISION_VIEW_FULL."""
+
+    @_builtins.property
+    def message(self) -> _message_pb2.Message:
+        """Says what to tell the user. Unset with no offer."""
+
+    @_builtins.property
+    def category_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lists the categories that the offer belongs to."""
+
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """Says what the offer costs. Unset where it costs nothing."""
 
     def __init__(
         self,
@@ -181,14 +399,54 @@ class Decision(_message.Message):
         catalogue_version: _builtins.str = ...,
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
+        message: _message_pb2.Message | None = ...,
+        category_ids: _abc.Iterable[_builtins.str] | None = ...,
+        price: Global___Price | None = ...,
+        fallback: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "next_eligible_time", b"next_eligible_time", "valid_until", b"valid_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "message", b"message", "next_eligible_time", b"next_eligible_time", "price", b"price", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "catalogue_version", b"catalogue_version", "creative_id", b"creative_id", "decide_time", b"decide_time", "decision_id", b"decision_id", "model_version", b"model_version", "next_eligible_time", b"next_eligible_time", "offer_id", b"offer_id", "placement_id", b"placement_id", "policy_version", b"policy_version", "propensity", b"propensity", "reason", b"reason", "rejections", b"rejections", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "catalogue_version", b"catalogue_version", "category_ids", b"category_ids", "creative_id", b"creative_id", "decide_time", b"decide_time", "decision_id", b"decision_id", "fallback", b"fallback", "message", b"message", "model_version", b"model_version", "next_eligible_time", b"next_eligible_time", "offer_id", b"offer_id", "placement_id", b"placement_id", "policy_version", b"policy_version", "price", b"price", "propensity", b"propensity", "reason", b"reason", "rejections", b"rejections", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Price(_message.Message):
+    """Says what an offer costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    LIST_PRICE_FIELD_NUMBER: _builtins.int
+    DISCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def price(self) -> _outcome_pb2.Money:
+        """Says what the user pays, after the discount."""
+
+    @_builtins.property
+    def list_price(self) -> _outcome_pb2.Money:
+        """Says what it costs without the discount."""
+
+    @_builtins.property
+    def discount(self) -> _outcome_pb2.Money:
+        """Says what is taken off the list price. Unset where nothing is."""
+
+    def __init__(
+        self,
+        *,
+        price: _outcome_pb2.Money | None = ...,
+        list_price: _outcome_pb2.Money | None = ...,
+        discount: _outcome_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["discount", b"discount", "list_price", b"list_price", "price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discount", b"discount", "list_price", b"list_price", "price", b"price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Price: _TypeAlias = Price  # noqa: Y015
 
 @_typing.final
 class Candidate(_message.Message):
@@ -228,17 +486,36 @@ Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):
-    """Holds an offer that could not be chosen."""
+    """Says why an action could not be chosen."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OFFER_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     NEXT_ELIGIBLE_TIME_FIELD_NUMBER: _builtins.int
+    CREATIVE_ID_FIELD_NUMBER: _builtins.int
+    PLACEMENT_ID_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
     offer_id: _builtins.str
     """Names the offer."""
     reason: Global___Reason.ValueType
-    """Says which gate rejected it first."""
+    """Says which reason the gate had that rejected it first."""
+    creative_id: _builtins.str
+    """Names the creative."""
+    placement_id: _builtins.str
+    """Names the placement."""
+    gate: _builtins.str
+    """Names that gate, as the catalogue does in `[gates]`."""
+    found: _builtins.str
+    """Says for people what that gate found, for example "shown 2 times in the last
+    7d". Only in explanations.
+    """
+    needed: _builtins.str
+    """Says for people what it would have let through, for example "at most 1 in 7d".
+    Only in explanations.
+    """
     @_builtins.property
     def next_eligible_time(self) -> _timestamp_pb2.Timestamp:
         """Says before when no gate that looks at the clock lets it through. Unset where
@@ -251,11 +528,82 @@ class Rejection(_message.Message):
         offer_id: _builtins.str = ...,
         reason: Global___Reason.ValueType = ...,
         next_eligible_time: _timestamp_pb2.Timestamp | None = ...,
+        creative_id: _builtins.str = ...,
+        placement_id: _builtins.str = ...,
+        gate: _builtins.str = ...,
+        found: _builtins.str = ...,
+        needed: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_eligible_time", b"next_eligible_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_eligible_time", b"next_eligible_time", "offer_id", b"offer_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["creative_id", b"creative_id", "found", b"found", "gate", b"gate", "needed", b"needed", "next_eligible_time", b"next_eligible_time", "offer_id", b"offer_id", "placement_id", b"placement_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """Says why a decision was made as it was. It is found by deciding again, from what was
+    known then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    REJECTIONS_FIELD_NUMBER: _builtins.int
+    BYPASSES_FIELD_NUMBER: _builtins.int
+    CONSENT_VERSION_FIELD_NUMBER: _builtins.int
+    ACCOUNT_CONSENT_VERSION_FIELD_NUMBER: _builtins.int
+    STOPPED_SCOPES_FIELD_NUMBER: _builtins.int
+    EXHAUSTED_SUPPLIES_FIELD_NUMBER: _builtins.int
+    consent_version: _builtins.int
+    """Says on which of the user's preferences the decision relied: how often they had
+    been changed.
+    """
+    account_consent_version: _builtins.int
+    """Says the same of the account's own preferences."""
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """Holds the decision, with its candidates."""
+
+    @_builtins.property
+    def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]:
+        """Lists every other action of the placements that could render, and why it could
+        not be chosen.
+        """
+
+    @_builtins.property
+    def bypasses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]:
+        """Lists what gates said about critical offers that went past them: one entry for
+        each action and gate.
+        """
+
+    @_builtins.property
+    def stopped_scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lists what was stopped then: `all`, `category:NAME`, `offer:NAME` or
+        `placement:NAME`.
+        """
+
+    @_builtins.property
+    def exhausted_supplies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Lists what nothing was left of then: `inventory:OFFER` or `budget:NAME`."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+        rejections: _abc.Iterable[Global___Rejection] | None = ...,
+        bypasses: _abc.Iterable[Global___Rejection] | None = ...,
+        consent_version: _builtins.int = ...,
+        account_consent_version: _builtins.int = ...,
+        stopped_scopes: _abc.Iterable[_builtins.str] | None = ...,
+        exhausted_supplies: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_consent_version", b"account_consent_version", "bypasses", b"bypasses", "consent_version", b"consent_version", "decision", b"decision", "exhausted_supplies", b"exhausted_supplies", "rejections", b"rejections", "stopped_scopes", b"stopped_scopes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015

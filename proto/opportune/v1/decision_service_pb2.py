@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from opportune.v1 import context_pb2 as opportune_dot_v1_dot_context__pb2
 from opportune.v1 import decision_pb2 as opportune_dot_v1_dot_decision__pb2
 from opportune.v1 import outcome_pb2 as opportune_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#opportune/v1/decision_service.proto\x12\x0copportune.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1aopportune/v1/context.proto\x1a\x1bopportune/v1/decision.proto\x1a\x1aopportune/v1/outcome.proto\"\x8a\x02\n\x0fGetOfferRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\naccount_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nsession_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x15.opportune.v1.ContextB\x04\xe2\x41\x01\x01\x12\x1b\n\rplacement_ids\x18\x06 \x03(\tB\x04\xe2\x41\x01\x02\x12\x17\n\toffer_ids\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12.\n\x04view\x18\x08 \x01(\x0e\x32\x1a.opportune.v1.DecisionViewB\x04\xe2\x41\x01\x01\"C\n\x10GetOfferResponse\x12/\n\tdecisions\x18\x01 \x03(\x0b\x32\x16.opportune.v1.DecisionB\x04\xe2\x41\x01\x03\"`\n\x14ReportOutcomeRequest\x12\x19\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12-\n\x08outcomes\x18\x02 \x03(\x0b\x32\x15.opportune.v1.OutcomeB\x04\xe2\x41\x01\x02\"K\n\x15ReportOutcomeResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32\x1b.opportune.v1.OutcomeResultB\x04\xe2\x41\x01\x03\x32\xb6\x01\n\x0f\x44\x65\x63isionService\x12I\n\x08GetOffer\x12\x1d.opportune.v1.GetOfferRequest\x1a\x1e.opportune.v1.GetOfferResponse\x12X\n\rReportOutcome\x12\".opportune.v1.ReportOutcomeRequest\x1a#.opportune.v1.ReportOutcomeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#opportune/v1/decision_service.proto\x12\x0copportune.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aopportune/v1/context.proto\x1a\x1bopportune/v1/decision.proto\x1a\x1aopportune/v1/outcome.proto\"\xa7\x02\n\x0fGetOfferRequest\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07user_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\naccount_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nsession_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x15.opportune.v1.ContextB\x04\xe2\x41\x01\x01\x12\x1b\n\rplacement_ids\x18\x06 \x03(\tB\x04\xe2\x41\x01\x02\x12\x17\n\toffer_ids\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12.\n\x04view\x18\x08 \x01(\x0e\x32\x1a.opportune.v1.DecisionViewB\x04\xe2\x41\x01\x01\x12\x1b\n\rmax_decisions\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x01\"C\n\x10GetOfferResponse\x12/\n\tdecisions\x18\x01 \x03(\x0b\x32\x16.opportune.v1.DecisionB\x04\xe2\x41\x01\x03\"N\n\x15\x42\x61tchGetOffersRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.opportune.v1.GetOfferRequestB\x04\xe2\x41\x01\x02\"Q\n\x16\x42\x61tchGetOffersResponse\x12\x37\n\tresponses\x18\x01 \x03(\x0b\x32\x1e.opportune.v1.GetOfferResponseB\x04\xe2\x41\x01\x03\"3\n\x16\x45xplainDecisionRequest\x12\x19\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"1\n\x14\x43heckDecisionRequest\x12\x19\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\xb6\x01\n\x15\x43heckDecisionResponse\x12\x33\n\x0boffer_state\x18\x01 \x01(\x0e\x32\x18.opportune.v1.OfferStateB\x04\xe2\x41\x01\x03\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x14.opportune.v1.ReasonB\x04\xe2\x41\x01\x03\x12<\n\x12next_eligible_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"`\n\x14ReportOutcomeRequest\x12\x19\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12-\n\x08outcomes\x18\x02 \x03(\x0b\x32\x15.opportune.v1.OutcomeB\x04\xe2\x41\x01\x02\"K\n\x15ReportOutcomeResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32\x1b.opportune.v1.OutcomeResultB\x04\xe2\x41\x01\x03\x32\xc1\x03\n\x0f\x44\x65\x63isionService\x12I\n\x08GetOffer\x12\x1d.opportune.v1.GetOfferRequest\x1a\x1e.opportune.v1.GetOfferResponse\x12[\n\x0e\x42\x61tchGetOffers\x12#.opportune.v1.BatchGetOffersRequest\x1a$.opportune.v1.BatchGetOffersResponse\x12R\n\x0f\x45xplainDecision\x12$.opportune.v1.ExplainDecisionRequest\x1a\x19.opportune.v1.Explanation\x12X\n\rCheckDecision\x12\".opportune.v1.CheckDecisionRequest\x1a#.opportune.v1.CheckDecisionResponse\x12X\n\rReportOutcome\x12\".opportune.v1.ReportOutcomeRequest\x1a#.opportune.v1.ReportOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,22 +52,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETOFFERREQUEST'].fields_by_name['offer_ids']._serialized_options = b'\342A\001\001'
   _globals['_GETOFFERREQUEST'].fields_by_name['view']._loaded_options = None
   _globals['_GETOFFERREQUEST'].fields_by_name['view']._serialized_options = b'\342A\001\001'
+  _globals['_GETOFFERREQUEST'].fields_by_name['max_decisions']._loaded_options = None
+  _globals['_GETOFFERREQUEST'].fields_by_name['max_decisions']._serialized_options = b'\342A\001\001'
   _globals['_GETOFFERRESPONSE'].fields_by_name['decisions']._loaded_options = None
   _globals['_GETOFFERRESPONSE'].fields_by_name['decisions']._serialized_options = b'\342A\001\003'
+  _globals['_BATCHGETOFFERSREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHGETOFFERSREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002'
+  _globals['_BATCHGETOFFERSRESPONSE'].fields_by_name['responses']._loaded_options = None
+  _globals['_BATCHGETOFFERSRESPONSE'].fields_by_name['responses']._serialized_options = b'\342A\001\003'
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['decision_id']._loaded_options = None
+  _globals['_EXPLAINDECISIONREQUEST'].fields_by_name['decision_id']._serialized_options = b'\342A\001\002'
+  _globals['_CHECKDECISIONREQUEST'].fields_by_name['decision_id']._loaded_options = None
+  _globals['_CHECKDECISIONREQUEST'].fields_by_name['decision_id']._serialized_options = b'\342A\001\002'
+  _globals['_CHECKDECISIONRESPONSE'].fields_by_name['offer_state']._loaded_options = None
+  _globals['_CHECKDECISIONRESPONSE'].fields_by_name['offer_state']._serialized_options = b'\342A\001\003'
+  _globals['_CHECKDECISIONRESPONSE'].fields_by_name['reason']._loaded_options = None
+  _globals['_CHECKDECISIONRESPONSE'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_CHECKDECISIONRESPONSE'].fields_by_name['next_eligible_time']._loaded_options = None
+  _globals['_CHECKDECISIONRESPONSE'].fields_by_name['next_eligible_time']._serialized_options = b'\342A\001\003'
   _globals['_REPORTOUTCOMEREQUEST'].fields_by_name['decision_id']._loaded_options = None
   _globals['_REPORTOUTCOMEREQUEST'].fields_by_name['decision_id']._serialized_options = b'\342A\001\002'
   _globals['_REPORTOUTCOMEREQUEST'].fields_by_name['outcomes']._loaded_options = None
   _globals['_REPORTOUTCOMEREQUEST'].fields_by_name['outcomes']._serialized_options = b'\342A\001\002'
   _globals['_REPORTOUTCOMERESPONSE'].fields_by_name['results']._loaded_options = None
   _globals['_REPORTOUTCOMERESPONSE'].fields_by_name['results']._serialized_options = b'\342A\001\003'
-  _globals['_GETOFFERREQUEST']._serialized_start=172
-  _globals['_GETOFFERREQUEST']._serialized_end=438
-  _globals['_GETOFFERRESPONSE']._serialized_start=440
-  _globals['_GETOFFERRESPONSE']._serialized_end=507
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=509
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=605
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=607
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=682
-  _globals['_DECISIONSERVICE']._serialized_start=685
-  _globals['_DECISIONSERVICE']._serialized_end=867
+  _globals['_GETOFFERREQUEST']._serialized_start=205
+  _globals['_GETOFFERREQUEST']._serialized_end=500
+  _globals['_GETOFFERRESPONSE']._serialized_start=502
+  _globals['_GETOFFERRESPONSE']._serialized_end=569
+  _globals['_BATCHGETOFFERSREQUEST']._serialized_start=571
+  _globals['_BATCHGETOFFERSREQUEST']._serialized_end=649
+  _globals['_BATCHGETOFFERSRESPONSE']._serialized_start=651
+  _globals['_BATCHGETOFFERSRESPONSE']._serialized_end=732
+  _globals['_EXPLAINDECISIONREQUEST']._serialized_start=734
+  _globals['_EXPLAINDECISIONREQUEST']._serialized_end=785
+  _globals['_CHECKDECISIONREQUEST']._serialized_start=787
+  _globals['_CHECKDECISIONREQUEST']._serialized_end=836
+  _globals['_CHECKDECISIONRESPONSE']._serialized_start=839
+  _globals['_CHECKDECISIONRESPONSE']._serialized_end=1021
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1023
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1119
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1121
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1196
+  _globals['_DECISIONSERVICE']._serialized_start=1199
+  _globals['_DECISIONSERVICE']._serialized_end=1648
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ The calls that a product server makes."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from opportune.v1 import context_pb2 as _context_pb2
 from opportune.v1 import decision_pb2 as _decision_pb2
@@ -35,6 +36,7 @@ class GetOfferRequest(_message.Message):
     PLACEMENT_IDS_FIELD_NUMBER: _builtins.int
     OFFER_IDS_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    MAX_DECISIONS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the request, so that a retry gets the decision of the first try. Unique
     for a user; a UUID is a good one. At most 128 characters. Where it is empty the
@@ -51,6 +53,10 @@ class GetOfferRequest(_message.Message):
     """Names the user's visit, at most 128 characters."""
     view: _decision_pb2.DecisionView.ValueType
     """Says how much of the decision to answer. DECISION_VIEW_BASIC by default."""
+    max_decisions: _builtins.int
+    """Says how many offers to choose at most, for the slots of the placements: 1 to
+    20, and 1 where it is 0. No offer is chosen twice.
+    """
     @_builtins.property
     def context(self) -> _context_pb2.Context:
         """Says what is known about user and moment."""
@@ -78,10 +84,11 @@ class GetOfferRequest(_message.Message):
         placement_ids: _abc.Iterable[_builtins.str] | None = ...,
         offer_ids: _abc.Iterable[_builtins.str] | None = ...,
         view: _decision_pb2.DecisionView.ValueType = ...,
+        max_decisions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "context", b"context", "offer_ids", b"offer_ids", "placement_ids", b"placement_ids", "request_id", b"request_id", "session_id", b"session_id", "user_id", b"user_id", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "context", b"context", "max_decisions", b"max_decisions", "offer_ids", b"offer_ids", "placement_ids", b"placement_ids", "request_id", b"request_id", "session_id", b"session_id", "user_id", b"user_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,8 +103,9 @@ class GetOfferResponse(_message.Message):
     DECISIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.Decision]:
-        """Holds one decision, in the order of what to show first. It is never empty: to
-        show nothing is a decision too.
+        """Holds the decisions, in the order of what to show first: one, where the request
+        does not ask for more. It is never empty, for to show nothing is a decision too,
+        and the last one: after the first decision for no offer there are no others.
         """
 
     def __init__(
@@ -112,6 +120,134 @@ class GetOfferResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetOfferResponse: _TypeAlias = GetOfferResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetOffersRequest(_message.Message):
+    """Asks for offers at many moments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetOfferRequest]:
+        """Lists the requests, 1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___GetOfferRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetOffersRequest: _TypeAlias = BatchGetOffersRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetOffersResponse(_message.Message):
+    """Answers many requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetOfferResponse]:
+        """Holds one response for each request, in their order."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___GetOfferResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetOffersResponse: _TypeAlias = BatchGetOffersResponse  # noqa: Y015
+
+@_typing.final
+class ExplainDecisionRequest(_message.Message):
+    """Asks why a decision was made as it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """Names the decision, as GetOffer answered it."""
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDecisionRequest: _TypeAlias = ExplainDecisionRequest  # noqa: Y015
+
+@_typing.final
+class CheckDecisionRequest(_message.Message):
+    """Asks whether what was decided may still be shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """Names the decision, as GetOffer answered it."""
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckDecisionRequest: _TypeAlias = CheckDecisionRequest  # noqa: Y015
+
+@_typing.final
+class CheckDecisionResponse(_message.Message):
+    """Says whether what was decided may still be shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFER_STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NEXT_ELIGIBLE_TIME_FIELD_NUMBER: _builtins.int
+    offer_state: _outcome_pb2.OfferState.ValueType
+    """Says whether the offer can still be had. Unspecified for a decision without one."""
+    reason: _decision_pb2.Reason.ValueType
+    """Says why the offer may not be shown now. Unspecified where it may, and for a
+    decision without an offer.
+    """
+    @_builtins.property
+    def next_eligible_time(self) -> _timestamp_pb2.Timestamp:
+        """Says before when it may not be shown in any case. Unset where it may be shown
+        now, and where time alone changes nothing.
+        """
+
+    def __init__(
+        self,
+        *,
+        offer_state: _outcome_pb2.OfferState.ValueType = ...,
+        reason: _decision_pb2.Reason.ValueType = ...,
+        next_eligible_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_eligible_time", b"next_eligible_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_eligible_time", b"next_eligible_time", "offer_state", b"offer_state", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckDecisionResponse: _TypeAlias = CheckDecisionResponse  # noqa: Y015
 
 @_typing.final
 class ReportOutcomeRequest(_message.Message):

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from opportune.v1 import decision_pb2 as opportune_dot_v1_dot_decision__pb2
 from opportune.v1 import decision_service_pb2 as opportune_dot_v1_dot_decision__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -45,6 +46,21 @@ class DecisionServiceStub:
                 request_serializer=opportune_dot_v1_dot_decision__service__pb2.GetOfferRequest.SerializeToString,
                 response_deserializer=opportune_dot_v1_dot_decision__service__pb2.GetOfferResponse.FromString,
                 _registered_method=True)
+        self.BatchGetOffers = channel.unary_unary(
+                '/opportune.v1.DecisionService/BatchGetOffers',
+                request_serializer=opportune_dot_v1_dot_decision__service__pb2.BatchGetOffersRequest.SerializeToString,
+                response_deserializer=opportune_dot_v1_dot_decision__service__pb2.BatchGetOffersResponse.FromString,
+                _registered_method=True)
+        self.ExplainDecision = channel.unary_unary(
+                '/opportune.v1.DecisionService/ExplainDecision',
+                request_serializer=opportune_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
+                response_deserializer=opportune_dot_v1_dot_decision__pb2.Explanation.FromString,
+                _registered_method=True)
+        self.CheckDecision = channel.unary_unary(
+                '/opportune.v1.DecisionService/CheckDecision',
+                request_serializer=opportune_dot_v1_dot_decision__service__pb2.CheckDecisionRequest.SerializeToString,
+                response_deserializer=opportune_dot_v1_dot_decision__service__pb2.CheckDecisionResponse.FromString,
+                _registered_method=True)
         self.ReportOutcome = channel.unary_unary(
                 '/opportune.v1.DecisionService/ReportOutcome',
                 request_serializer=opportune_dot_v1_dot_decision__service__pb2.ReportOutcomeRequest.SerializeToString,
@@ -76,6 +92,42 @@ class DecisionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetOffers(self, request, context):
+        """Answers many requests in one call, in their order: each as if it had been sent
+        alone, after those before it.
+
+        Wrong values are looked for in all of them before anything is decided: either
+        all are answered, or none is. After any other error the same batch may be sent
+        again, and what was decided already is answered as it was.
+
+        Common errors: those of GetOffer. A wrong field is named with its request, for
+        example `requests[3].user_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainDecision(self, request, context):
+        """Says why a decision was made as it was: what every gate said about every action.
+
+        Common errors: NOT_FOUND for a decision that was never made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckDecision(self, request, context):
+        """Says whether what was decided may still be shown. A client that holds a decision
+        for a while asks just before it shows the offer.
+
+        It changes nothing, and does not make the decision valid for longer.
+
+        Common errors: NOT_FOUND for a decision that was never made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportOutcome(self, request, context):
         """Records what a user did about a decision.
 
@@ -97,6 +149,21 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.GetOffer,
                     request_deserializer=opportune_dot_v1_dot_decision__service__pb2.GetOfferRequest.FromString,
                     response_serializer=opportune_dot_v1_dot_decision__service__pb2.GetOfferResponse.SerializeToString,
+            ),
+            'BatchGetOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetOffers,
+                    request_deserializer=opportune_dot_v1_dot_decision__service__pb2.BatchGetOffersRequest.FromString,
+                    response_serializer=opportune_dot_v1_dot_decision__service__pb2.BatchGetOffersResponse.SerializeToString,
+            ),
+            'ExplainDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDecision,
+                    request_deserializer=opportune_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.FromString,
+                    response_serializer=opportune_dot_v1_dot_decision__pb2.Explanation.SerializeToString,
+            ),
+            'CheckDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckDecision,
+                    request_deserializer=opportune_dot_v1_dot_decision__service__pb2.CheckDecisionRequest.FromString,
+                    response_serializer=opportune_dot_v1_dot_decision__service__pb2.CheckDecisionResponse.SerializeToString,
             ),
             'ReportOutcome': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportOutcome,
@@ -137,6 +204,87 @@ class DecisionService:
             '/opportune.v1.DecisionService/GetOffer',
             opportune_dot_v1_dot_decision__service__pb2.GetOfferRequest.SerializeToString,
             opportune_dot_v1_dot_decision__service__pb2.GetOfferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/opportune.v1.DecisionService/BatchGetOffers',
+            opportune_dot_v1_dot_decision__service__pb2.BatchGetOffersRequest.SerializeToString,
+            opportune_dot_v1_dot_decision__service__pb2.BatchGetOffersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/opportune.v1.DecisionService/ExplainDecision',
+            opportune_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
+            opportune_dot_v1_dot_decision__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/opportune.v1.DecisionService/CheckDecision',
+            opportune_dot_v1_dot_decision__service__pb2.CheckDecisionRequest.SerializeToString,
+            opportune_dot_v1_dot_decision__service__pb2.CheckDecisionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ The calls that a product server makes."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from opportune.v1 import decision_pb2 as _decision_pb2
 from opportune.v1 import decision_service_pb2 as _decision_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -50,6 +51,30 @@ class DecisionServiceStub:
     placement or an offer that the catalogue does not have; RESOURCE_EXHAUSTED
     and UNAVAILABLE may be retried after the google.rpc.RetryInfo they carry.
     """
+    BatchGetOffers: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.BatchGetOffersRequest, _decision_service_pb2.BatchGetOffersResponse]
+    """Answers many requests in one call, in their order: each as if it had been sent
+    alone, after those before it.
+
+    Wrong values are looked for in all of them before anything is decided: either
+    all are answered, or none is. After any other error the same batch may be sent
+    again, and what was decided already is answered as it was.
+
+    Common errors: those of GetOffer. A wrong field is named with its request, for
+    example `requests[3].user_id`.
+    """
+    ExplainDecision: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ExplainDecisionRequest, _decision_pb2.Explanation]
+    """Says why a decision was made as it was: what every gate said about every action.
+
+    Common errors: NOT_FOUND for a decision that was never made.
+    """
+    CheckDecision: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.CheckDecisionRequest, _decision_service_pb2.CheckDecisionResponse]
+    """Says whether what was decided may still be shown. A client that holds a decision
+    for a while asks just before it shows the offer.
+
+    It changes nothing, and does not make the decision valid for longer.
+
+    Common errors: NOT_FOUND for a decision that was never made.
+    """
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ReportOutcomeRequest, _decision_service_pb2.ReportOutcomeResponse]
     """Records what a user did about a decision.
 
@@ -82,6 +107,30 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     Common errors: INVALID_ARGUMENT names every wrong field, among them a
     placement or an offer that the catalogue does not have; RESOURCE_EXHAUSTED
     and UNAVAILABLE may be retried after the google.rpc.RetryInfo they carry.
+    """
+    BatchGetOffers: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.BatchGetOffersRequest, _decision_service_pb2.BatchGetOffersResponse]  # type: ignore[assignment]
+    """Answers many requests in one call, in their order: each as if it had been sent
+    alone, after those before it.
+
+    Wrong values are looked for in all of them before anything is decided: either
+    all are answered, or none is. After any other error the same batch may be sent
+    again, and what was decided already is answered as it was.
+
+    Common errors: those of GetOffer. A wrong field is named with its request, for
+    example `requests[3].user_id`.
+    """
+    ExplainDecision: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ExplainDecisionRequest, _decision_pb2.Explanation]  # type: ignore[assignment]
+    """Says why a decision was made as it was: what every gate said about every action.
+
+    Common errors: NOT_FOUND for a decision that was never made.
+    """
+    CheckDecision: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.CheckDecisionRequest, _decision_service_pb2.CheckDecisionResponse]  # type: ignore[assignment]
+    """Says whether what was decided may still be shown. A client that holds a decision
+    for a while asks just before it shows the offer.
+
+    It changes nothing, and does not make the decision valid for longer.
+
+    Common errors: NOT_FOUND for a decision that was never made.
     """
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ReportOutcomeRequest, _decision_service_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
     """Records what a user did about a decision.
@@ -118,6 +167,48 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         Common errors: INVALID_ARGUMENT names every wrong field, among them a
         placement or an offer that the catalogue does not have; RESOURCE_EXHAUSTED
         and UNAVAILABLE may be retried after the google.rpc.RetryInfo they carry.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGetOffers(
+        self,
+        request: _decision_service_pb2.BatchGetOffersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.BatchGetOffersResponse, _abc.Awaitable[_decision_service_pb2.BatchGetOffersResponse]]:
+        """Answers many requests in one call, in their order: each as if it had been sent
+        alone, after those before it.
+
+        Wrong values are looked for in all of them before anything is decided: either
+        all are answered, or none is. After any other error the same batch may be sent
+        again, and what was decided already is answered as it was.
+
+        Common errors: those of GetOffer. A wrong field is named with its request, for
+        example `requests[3].user_id`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainDecision(
+        self,
+        request: _decision_service_pb2.ExplainDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_pb2.Explanation, _abc.Awaitable[_decision_pb2.Explanation]]:
+        """Says why a decision was made as it was: what every gate said about every action.
+
+        Common errors: NOT_FOUND for a decision that was never made.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckDecision(
+        self,
+        request: _decision_service_pb2.CheckDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.CheckDecisionResponse, _abc.Awaitable[_decision_service_pb2.CheckDecisionResponse]]:
+        """Says whether what was decided may still be shown. A client that holds a decision
+        for a while asks just before it shows the offer.
+
+        It changes nothing, and does not make the decision valid for longer.
+
+        Common errors: NOT_FOUND for a decision that was never made.
         """
 
     @_abc_1.abstractmethod

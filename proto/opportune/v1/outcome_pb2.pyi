@@ -102,9 +102,11 @@ class _OfferStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OfferState
     OFFER_STATE_ACTIVE: _OfferState.ValueType  # 1
     """The offer stands."""
     OFFER_STATE_EXPIRED: _OfferState.ValueType  # 2
-    """The offer's time was over when the outcome arrived."""
+    """The offer's time was over, or what was held of it for the user was given back."""
     OFFER_STATE_WITHDRAWN: _OfferState.ValueType  # 3
-    """The offer is no longer in the catalogue."""
+    """The offer cannot be had any more, although its time is not over: it was taken out
+    of the catalogue, or stopped, or the user has what it gives.
+    """
 
 class OfferState(_OfferState, metaclass=_OfferStateEnumTypeWrapper):
     """Says whether an offer can still be had."""
@@ -114,9 +116,11 @@ OFFER_STATE_UNSPECIFIED: OfferState.ValueType  # 0
 OFFER_STATE_ACTIVE: OfferState.ValueType  # 1
 """The offer stands."""
 OFFER_STATE_EXPIRED: OfferState.ValueType  # 2
-"""The offer's time was over when the outcome arrived."""
+"""The offer's time was over, or what was held of it for the user was given back."""
 OFFER_STATE_WITHDRAWN: OfferState.ValueType  # 3
-"""The offer is no longer in the catalogue."""
+"""The offer cannot be had any more, although its time is not over: it was taken out
+of the catalogue, or stopped, or the user has what it gives.
+"""
 Global___OfferState: _TypeAlias = OfferState  # noqa: Y015
 
 @_typing.final
