@@ -1,8 +1,7 @@
 """The catalogue: what can be offered, where, to whom, and how often.
 
-`read` turns the text of one TOML file into a `Catalogue`, or says everything that
-is wrong with it. A compiled catalogue never changes; its version is a digest of
-its text.
+`read` turns the text of a catalogue into a `Catalogue`, or says everything that is
+wrong with it. A compiled catalogue never changes; its version is a digest of its text.
 """
 
 from __future__ import annotations
@@ -10,129 +9,93 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-import re
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from policies.errors import CatalogueError, FileError
 from policies.features import FeatureSpec, features_of
-from policies.gates import Dates, DismissalCoolDown, Eligibility, FrequencyCap, Gate
-from policies.history import IMPRESSIONS_MAX
-from policies.model import ACTIONS_MAX, NO_OFFER, Action, Features, FeatureValue
-from policies.rules import Rule
-from policies.toml import Duration, Section, parse
+from policies.gates import (
+    ALIKE,
+    GATES,
+    Facts,
+    Gate,
+    Lifecycle,
+    Moments,
+    Requires,
+    Room,
+    plugins,
+)
+from policies.gates.sharing import share
+from policies.history import Chosen, Memory
+from policies.linting import lint
+from policies.messages import Parameter, Wording
+from policies.model import (
+    ACTIONS_MAX,
+    NO_OFFER,
+    Action,
+    Features,
+    FeatureValue,
+    Subject,
+)
+from policies.rules import Expression, Rule
+from policies.specs import (
+    CapSpec,
+    CatalogueSpec,
+    CreativeSpec,
+    OfferSpec,
+    ParameterSpec,
+    PlacementSpec,
+)
+from policies.toml import Section, parse_all, split_text
 
-__all__ = [
-    "CapSpec",
-    "Catalogue",
-    "CatalogueSpec",
-    "CreativeSpec",
-    "Offer",
-    "OfferSpec",
-    "PlacementSpec",
-    "read",
-]
+__all__ = ["Catalogue", "Offer", "Placement", "read", "version_of"]
 
-_ID = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_CAPS_MAX = 10
-_VALID_MAX_MS = 86_400_000
-
-
-class CapSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A frequency cap: at most so many impressions of the offer in a window.
-
-    Attributes:
-        limit: How many impressions, 1 to 100; always to be given.
-        window: The length of the rolling window, above 0; for the user's whole
-            life where it is left out.
-    """
-
-    limit: int = 0
-    window: Duration | None = None
-
-
-class CreativeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One wording of an offer.
-
-    Attributes:
-        description: What it says, for people.
-        features: What learners know of it, by the names that `[features]` declares.
-    """
-
-    description: str = ""
-    features: dict[str, float | bool | str] = {}
-
-
-class OfferSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An offer.
-
-    Attributes:
-        placements: Where it may be shown, at least one.
-        description: What it is, for people.
-        start: From when on it may be shown; a TOML date-time with its zone.
-        end: From when on it may not be shown any more.
-        eligible: Who may see it: a rule in CEL; everybody where it is left out.
-        caps: How often a user may see it, up to 10 caps that all must hold.
-        dismissal_cool_down: How long a user who dismissed it does not see it.
-        features: What learners know of it, by the names that `[features]` declares.
-    """
-
-    placements: tuple[str, ...] = ()
-    description: str = ""
-    start: dt.datetime | None = None
-    end: dt.datetime | None = None
-    eligible: str | None = None
-    caps: tuple[CapSpec, ...] = ()
-    dismissal_cool_down: Duration = Duration(7 * 86_400_000)
-    features: dict[str, float | bool | str] = {}
-
-
-class PlacementSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A place on the screen that can render an offer.
-
-    Attributes:
-        description: Where it is, for people.
-    """
-
-    description: str = ""
-
-
-class CatalogueSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a catalogue says beside its features, placements and offers.
-
-    Attributes:
-        currency: The currency of all money, three letters of ISO 4217.
-        valid_for: How long a decided offer may be shown; above 0, at most 1d.
-        report_grace: How long after that a report that it was shown may take to
-            arrive, at most 1d. Until then the offer counts against its caps as if it
-            were shown; after it, only if it was.
-    """
-
-    currency: str = "USD"
-    valid_for: Duration = Duration(600_000)
-    report_grace: Duration = Duration(60_000)
+_DAY_MS = 86_400_000
+_LEAST_MEMORY_MS = 35 * _DAY_MS  # A calendar month, and the quiet before it.
+_PLAIN = {"default": CreativeSpec()}
 
 
 class Offer(msgspec.Struct, frozen=True):
     """A compiled offer.
 
     Attributes:
-        memory: How many of its last impressions its caps may count, and for how long
-            each, in milliseconds.
-        gates: What it must pass, the cheapest first.
-        first_gates: Those of them that can reject it for a user who has no past
-            with it; one object for all offers with equal ones.
+        spec: What the file says.
+        start_ms: From when on it may be shown; none for always.
+        end_ms: From when on it may not; none for never.
+        every_gate: All gates of scope `offer`, in the order in which they are asked.
+        gates: Those that are asked when deciding: without what the index has asked and,
+            for an offer that goes past caps, without those.
+        offered: Whether it is offered to anybody, as its state says.
+        critical: Whether caps do not hold it back.
     """
 
     offer_id: str
+    spec: OfferSpec
     start_ms: int | None
     end_ms: int | None
-    memory: tuple[int, float]
+    every_gate: tuple[Gate, ...]
     gates: tuple[Gate, ...]
-    first_gates: tuple[Gate, ...]
+    offered: bool = True
+    critical: bool = False
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """A compiled placement.
+
+    Attributes:
+        spec: What the file says.
+        gates: All its gates, in the order in which they are asked.
+        strict_gates: Those that hold back critical offers too.
+        fallback: The actions to choose from where no other is eligible.
+    """
+
+    placement_id: str
+    spec: PlacementSpec
+    gates: tuple[Gate, ...]
+    strict_gates: tuple[Gate, ...]
+    fallback: tuple[Action, ...] = ()
 
 
 class Catalogue:
@@ -141,188 +104,391 @@ class Catalogue:
     Attributes:
         text: The file's text.
         version: A digest of the text, 12 hexadecimal digits.
-        currency: The currency of all money.
-        valid_for_ms: How long a decided offer may be shown.
-        report_grace_ms: How long after that it still counts as shown.
-        features: The declared features by name.
+        spec: What the file says.
         offers: The offers by id.
-        placements: The ids of the placements.
+        placements: The placements by id.
         actions: All that could ever be chosen; the first is "no offer".
+        action_gates: By index, the gates of scope `action` that an action has.
+        asked_gates: Those of them that are asked when deciding.
+        shares: The gates of scope `offer` that are, by how they are.
+        critical: The offers that caps do not hold back.
+        wordings: By offer and creative, how it is put into a message.
         reads: What its rules look at.
+        memory: What it makes histories remember.
+        supplied: The offers that need an inventory or a budget.
     """
 
-    def __init__(
-        self,
-        text: str,
-        spec: CatalogueSpec,
-        *,
-        features: dict[str, FeatureSpec],
-        placements: Collection[str],
-        offers: dict[str, Offer],
-        actions: tuple[Action, ...],
-        reads: frozenset[str],
-    ) -> None:
+    def __init__(self, text: str, compiler: _Compiler) -> None:
         self.text = text
-        self.version = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-        self.currency = spec.currency
-        self.valid_for_ms = int(spec.valid_for)
-        self.report_grace_ms = int(spec.report_grace)
-        self.features = features
-        self.offers = offers
-        self.placements = frozenset(placements)
-        self.actions = actions
-        self.reads = reads
-        self._by_placement: dict[str, list[Action]] = {p: [] for p in placements}
-        for action in actions[NO_OFFER + 1 :]:
-            self._by_placement[action.placement_id].append(action)
+        self.version = version_of(text)
+        self.spec = compiler.spec
+        self.offers: Mapping[str, Offer] = compiler.offers
+        self.placements: Mapping[str, Placement] = compiler.placements
+        self.actions: Sequence[Action] = tuple(compiler.actions)
+        self.action_gates: Mapping[int, tuple[Gate, ...]] = compiler.action_gates
+        self.asked_gates: Mapping[int, tuple[Gate, ...]] = compiler.asked_gates
+        asked = {offer_id: offer.gates for offer_id, offer in self.offers.items()}
+        self.shares = share(asked, ALIKE)
+        self.critical = frozenset(
+            [offer_id for offer_id, offer in self.offers.items() if offer.critical]
+        )
+        self.wordings: Mapping[tuple[str, str], Wording] = compiler.wordings
+        self.reads = compiler.reads
+        self.memory = _memory(compiler.spec)
+        self._of_offer: Mapping[str, Sequence[Action]] = compiler.of_offer
+        self._of_placement: dict[str, list[Action]] = defaultdict(list)
+        for action in self.actions[NO_OFFER + 1 :]:
+            self._of_placement[action.placement_id].append(action)
+        self.supplied = frozenset(
+            [
+                offer_id
+                for offer_id, offer in self.offers.items()
+                if offer.spec.inventory is not None
+                or (offer.spec.budget and offer.spec.discount)
+            ]
+        )
+        self._index = _index(self)
+
+    @property
+    def features(self) -> dict[str, FeatureSpec]:
+        """The declared features by name."""
+        return self.spec.features
+
+    @property
+    def currency(self) -> str:
+        """The currency of all money."""
+        return self.spec.currency
 
     def candidates(
-        self, placements: Collection[str], offers: Collection[str]
+        self,
+        placements: Collection[str],
+        offers: Collection[str] = (),
+        *,
+        moment: str = "",
+        owned: Collection[str] = (),
     ) -> list[Action]:
-        """Return the actions that fit some placement, of some offers or of all.
+        """Return the actions that could be shown now, by index.
+
+        What is not approved, is for another moment, needs a product that the user
+        does not have, or is only a fallback, is not looked at.
 
         Args:
             placements: Ids of placements; a repeated one counts once.
             offers: Ids of offers; all where it is empty.
+            moment: The kind of the moment.
+            owned: The products that the user has.
         """
-        fitting = [
-            action
-            for placement in dict.fromkeys(placements)
-            for action in self._by_placement.get(placement, ())
-        ]
-        if not offers:
-            return fitting
-        wanted = frozenset(offers)
-        return [action for action in fitting if action.offer_id in wanted]
+        found: list[Action] = []
+        for placement in dict.fromkeys(placements):
+            for kind in ("", moment) if moment else ("",):
+                for products, actions in self._index.get((placement, kind), ()):
+                    if not products or all(p in owned for p in products):
+                        found += actions
+        if offers:
+            wanted = frozenset(offers)
+            found = [action for action in found if action.offer_id in wanted]
+        found.sort(key=_index_of)
+        return found
+
+    def all_actions(
+        self, placements: Collection[str], offers: Collection[str] = ()
+    ) -> Iterator[Action]:
+        """Yield the actions of some placements, whether they could be shown or not."""
+        for placement in dict.fromkeys(placements):
+            for action in self._of_placement.get(placement, ()):
+                if not offers or action.offer_id in offers:
+                    yield action
+
+    def actions_of(self, offer_id: str, placements: Collection[str]) -> list[Action]:
+        """Return the actions in some placements of an offer that is offered at all."""
+        offer = self.offers.get(offer_id)
+        if offer is None or not offer.offered:
+            return []
+        return [a for a in self._of_offer[offer_id] if a.placement_id in placements]
+
+    def needs(self, actions: Iterable[Action], day: str) -> dict[str, tuple[int, int]]:
+        """Return what there must be enough of for these actions.
+
+        Args:
+            actions: The actions.
+            day: The day (UTC), as 2026-11-27, for budgets that are paced.
+
+        Returns:
+            By the name of an inventory or a budget, how much there is of it altogether,
+            and how much the dearest of the actions needs.
+        """
+        needs: dict[str, tuple[int, int]] = {}
+        for offer_id in dict.fromkeys([action.offer_id for action in actions]):
+            if offer_id not in self.supplied:
+                continue
+            spec = self.offers[offer_id].spec
+            if spec.inventory is not None:
+                needs[f"inventory:{offer_id}"] = (spec.inventory, 1)
+            if spec.budget and spec.discount:
+                budget = self.spec.budgets[spec.budget]
+                limits = {f"budget:{spec.budget}": budget.amount}
+                if budget.per_day is not None:
+                    limits[f"budget:{spec.budget}:{day}"] = budget.per_day
+                for name, limit in limits.items():
+                    _, most = needs.get(name, (limit, 0))
+                    needs[name] = (limit, max(most, spec.discount))
+        return needs
+
+    def chosen(self, action: Action) -> Chosen:
+        """Return what histories remember of an action that was chosen."""
+        spec = self.offers[action.offer_id].spec
+        placement = self.placements[action.placement_id].spec
+        products = self.spec.products
+        return Chosen(
+            Subject(
+                action.offer_id,
+                action.creative_id,
+                action.placement_id,
+                spec.categories,
+                placement.weight,
+            ),
+            counted=spec.counted,
+            grants=spec.grants,
+            shared=tuple([p for p in spec.grants if products[p].shared]),
+            pending_ms=int(self.spec.provisioned_within),
+            sticky_ms=int(placement.sticky),
+            grace_ms=int(self.spec.report_grace),
+        )
 
 
-def read(text: str, source: str = "catalogue") -> Catalogue:
+def version_of(text: str) -> str:
+    """Return the version of a catalogue: a digest of its text, 12 hex digits."""
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def read(
+    text: str,
+    source: str = "catalogue",
+    *,
+    linted: bool = True,
+    previous: CatalogueSpec | None = None,
+) -> Catalogue:
     """Compile the text of a catalogue.
 
     Args:
-        text: TOML.
+        text: TOML: one file, or several as `policies.toml.join_texts` joins them.
         source: What to call it in errors, such as the path of the file.
+        linted: Whether it must make sense, and be honest. A text that was in use
+            once is compiled whatever is asked of catalogues today.
+        previous: What is offered now, which a new catalogue may not contradict.
 
     Raises:
         CatalogueError: If anything in it is wrong; it names all that is.
     """
     try:
-        top = parse(text, source)
+        top = parse_all(split_text(text), source)
     except FileError as error:
         raise CatalogueError(source, error.problems) from None
-    compiler = _Compiler(top)
+    spec = top.convert(CatalogueSpec)
+    if spec is not None and linted:
+        lint(spec, top.problem, previous)
+    if spec is None or top.problems:
+        _more_problems(spec, top)
+        raise CatalogueError(source, top.problems)
+    compiler = _Compiler(spec, top)
     if top.problems:
         raise CatalogueError(source, top.problems)
-    return Catalogue(
-        text,
-        compiler.spec,
-        features=compiler.features,
-        placements=compiler.placements,
-        offers=compiler.offers,
-        actions=tuple(compiler.actions),
-        reads=compiler.reads,
-    )
+    return Catalogue(text, compiler)
+
+
+def _more_problems(spec: CatalogueSpec | None, top: Section) -> None:
+    """Look at the rules, too, of a catalogue in which something else is wrong."""
+    if spec is not None:
+        _Rules(spec, top)
+
+
+class _Rules:
+    """The rules and expressions of a catalogue, equal ones compiled once."""
+
+    def __init__(self, spec: CatalogueSpec, top: Section) -> None:
+        self._top = top
+        self._samples = {name: f.sample for name, f in spec.features.items()}
+        self._rules: dict[str, Rule] = {}
+        self._expressions: dict[str, Expression] = {}
+        self._try(spec.value_discovered, "value_discovered")
+        for key in ("low", "high"):
+            self._try(getattr(spec.engagement, key), "engagement", key)
+        for offer_id, offer in spec.offers.items():
+            for key in ("eligible", "applicable", "suitable", "value_discovered"):
+                self._try(getattr(offer, key), "offers", offer_id, key)
+            for creative_id, creative in offer.creatives.items():
+                where = ("offers", offer_id, "creatives", creative_id)
+                for name, parameter in creative.parameters.items():
+                    self._try_value(name, parameter, *where, "parameters", name)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What all of them look at."""
+        every = [*self._rules.values(), *self._expressions.values()]
+        return frozenset[str]().union(*(rule.reads for rule in every))
+
+    def rule(self, source: str) -> Rule:
+        """Return a rule."""
+        found = self._rules.get(source)
+        if found is None:
+            found = self._rules[source] = Rule(source, self._samples)
+        return found
+
+    def expression(self, source: str) -> Expression:
+        """Return an expression."""
+        found = self._expressions.get(source)
+        if found is None:
+            found = self._expressions[source] = Expression(source, self._samples)
+        return found
+
+    def _try(self, source: str | None, *keys: str) -> None:
+        if source is None:
+            return
+        try:
+            self.rule(source)
+        except ValueError as error:
+            self._top.problem(str(error), *keys)
+
+    def _try_value(self, name: str, spec: ParameterSpec, *keys: str) -> None:
+        try:
+            problem = Parameter.of(name, spec, self.expression).problem
+        except ValueError as error:
+            problem = str(error)
+        if problem is not None:
+            self._top.problem(problem, *keys, "value")
 
 
 class _Compiler:
-    """Compiles a file, table by table, and notes what is wrong in its sections."""
+    """Compiles what a catalogue says, and notes what cannot be compiled."""
 
-    def __init__(self, top: Section) -> None:
-        tables = {
-            name: top.table(name) for name in ("features", "placements", "offers")
-        }
-        self.spec = self._top(top)
-        self.features: dict[str, FeatureSpec] = {}
-        for name, section in tables["features"].items():
-            self._feature(name, section)
-        self.placements = [
-            self._placement(name, section)
-            for name, section in tables["placements"].items()
-        ]
-        if not self.placements:
-            top.problem("a catalogue has at least one placement", "placements")
-        self._rules: dict[str, Rule] = {}
-        self._gates: dict[tuple[Gate, ...], tuple[Gate, ...]] = {}
+    def __init__(self, spec: CatalogueSpec, top: Section) -> None:
+        self.spec = spec
+        self._top = top
+        self._rules = _Rules(spec, top)
+        self._same: dict[Gate, Gate] = {}
+        self._same_tuples: dict[tuple[int, ...], tuple[Gate, ...]] = {}
         self.offers: dict[str, Offer] = {}
+        self.placements: dict[str, Placement] = {}
         self.actions = [Action(NO_OFFER, "", "", "", ())]
-        for offer_id, section in tables["offers"].items():
-            self._offer(offer_id, section)
+        self.of_offer: dict[str, list[Action]] = {}
+        self.action_gates: dict[int, tuple[Gate, ...]] = {}
+        self.asked_gates: dict[int, tuple[Gate, ...]] = {}
+        self.wordings: dict[tuple[str, str], Wording] = {}
+        self._kinds = self._gate_kinds()
+        if top.problems:
+            return
+        self._facts = Facts(spec, self._rules.rule, self._rules.expression)
+        for offer_id, offer in spec.offers.items():
+            self._offer(offer_id, offer)
         if len(self.actions) > ACTIONS_MAX:
             many = f"makes {len(self.actions)} actions; at most {ACTIONS_MAX}"
             top.problem(many, "offers")
+        for placement_id, placement in spec.placements.items():
+            self._placement(placement_id, placement)
 
     @property
     def reads(self) -> frozenset[str]:
         """What the rules of all offers look at."""
-        return frozenset().union(*(rule.reads for rule in self._rules.values()))
+        return self._rules.reads
 
-    def _top(self, top: Section) -> CatalogueSpec:
-        spec = top.convert(CatalogueSpec) or CatalogueSpec()
-        if not _CURRENCY.fullmatch(spec.currency):
-            top.problem("is three capital letters, such as USD", "currency")
-        if not 0 < spec.valid_for <= _VALID_MAX_MS:
-            top.problem("is above 0 and at most 1d", "valid_for")
-        if spec.report_grace > _VALID_MAX_MS:
-            top.problem("is at most 1d", "report_grace")
-        return spec
+    def _gate_kinds(self) -> dict[str, list[type[Gate]]]:
+        """Return the gates that are asked, by scope."""
+        kinds: dict[str, list[type[Gate]]] = {
+            "placement": [],
+            "offer": [],
+            "action": [],
+        }
+        try:
+            further = plugins.load(self.spec.gates.plugins)
+        except ValueError as error:
+            self._top.problem(str(error), "gates", "plugins")
+            further = ()
+        for kind in (*GATES, *further):
+            if kind.name not in self.spec.gates.off:
+                kinds[kind.scope].append(kind)
+        return kinds
 
-    def _feature(self, name: str, section: Section) -> None:
-        if not _FEATURE_NAME.fullmatch(name):
-            section.problem(f"a feature's name is {_FEATURE_NAME.pattern}")
-        spec = section.convert(FeatureSpec)
-        if spec is not None:
-            self.features[name] = spec
+    def _made(self, scope: str, facts: Facts) -> tuple[Gate, ...]:
+        made = [gate for kind in self._kinds[scope] for gate in kind.of(facts)]
+        return self._shared([self._same.setdefault(gate, gate) for gate in made])
 
-    def _placement(self, name: str, section: Section) -> str:
-        _check_id(section, "a placement", name)
-        section.convert(PlacementSpec)
-        return name
+    def _shared(self, gates: Sequence[Gate]) -> tuple[Gate, ...]:
+        # Equal gates are one object by now: looking at what is in them takes longer.
+        key = tuple(map(id, gates))
+        found = self._same_tuples.get(key)
+        if found is None:
+            found = self._same_tuples[key] = tuple(gates)
+        return found
 
-    def _offer(self, offer_id: str, section: Section) -> None:
-        """Compile an offer and its actions."""
-        _check_id(section, "an offer", offer_id)
-        tables = section.table("creatives")
-        creatives: dict[str, Features] = {}
-        for name, table in tables.items():
-            _check_id(table, "a creative", name)
-            creative = table.convert(CreativeSpec) or CreativeSpec()
-            creatives[name] = self._known(table, creative.features)
-        spec = section.convert(OfferSpec)
-        if spec is None:
-            return
-        self._where(section, spec)
-        start_ms = _instant(section, "start", spec.start)
-        end_ms = _instant(section, "end", spec.end)
-        gates: list[Gate] = []
-        if start_ms is not None or end_ms is not None:
-            gates.append(Dates(start_ms=start_ms, end_ms=end_ms))
-        if start_ms is not None and end_ms is not None and start_ms >= end_ms:
-            section.problem("is not after start", "end")
-        gates += [*_suppression(section, spec), *self._eligibility(section, spec)]
-        self.offers[offer_id] = Offer(
-            offer_id,
-            start_ms,
-            end_ms,
-            memory=(
-                max((cap.limit for cap in spec.caps), default=0),
-                max((cap.window or math.inf for cap in spec.caps), default=0.0),
-            ),
-            gates=tuple(gates),
-            first_gates=self._shared(
-                tuple(gate for gate in gates if not gate.of_history)
+    def _placement(self, placement_id: str, spec: PlacementSpec) -> None:
+        facts = self._facts._replace(placement_id=placement_id, placement=spec)
+        gates = self._made("placement", facts)
+        self.placements[placement_id] = Placement(
+            placement_id,
+            spec,
+            gates,
+            self._shared([gate for gate in gates if not gate.bypassed]),
+            tuple(
+                [
+                    action
+                    for action in self.of_offer.get(spec.fallback, ())
+                    if action.placement_id == placement_id
+                ]
             ),
         )
-        described = self._known(section, spec.features)
-        for creative_id, wording in (creatives or {"default": ()}).items():
+
+    def _offer(self, offer_id: str, spec: OfferSpec) -> None:
+        """Compile an offer and its actions."""
+        facts = self._facts._replace(offer_id=offer_id, offer=spec)
+        every = self._made("offer", facts)
+        gates = self._asked(every, spec)
+        self.offers[offer_id] = Offer(
+            offer_id,
+            spec,
+            _instant(spec.start),
+            _instant(spec.end),
+            every,
+            gates,
+            offered=not any(isinstance(gate, Lifecycle) for gate in every),
+            critical=spec.override == "critical",
+        )
+        actions = self.of_offer[offer_id] = list[Action]()
+        described = self._known(spec.features, "offers", offer_id)
+        for creative_id, creative in (spec.creatives or _PLAIN).items():
+            where = ("offers", offer_id, "creatives", creative_id)
+            wording = self._known(creative.features, *where)
+            self.wordings[offer_id, creative_id] = Wording.of(
+                creative_id, creative, self._rules.expression
+            )
             for placement_id in spec.placements:
                 names = (offer_id, creative_id, placement_id)
-                shared = self._shared_with(names, spec, len(creatives))
-                features = (*shared, *described, *wording)
-                self.actions.append(Action(len(self.actions), *names, features))
+                features = (*self._in_common(names, spec), *described, *wording)
+                action = Action(len(self.actions), *names, features, spec.priority)
+                self.actions.append(action)
+                actions.append(action)
+                made = self._made(
+                    "action",
+                    facts._replace(
+                        placement_id=placement_id,
+                        placement=self.spec.placements[placement_id],
+                        creative_id=creative_id,
+                        creative=creative,
+                    ),
+                )
+                if made:
+                    self.action_gates[action.index] = made
+                    asked = self._asked(made, spec)
+                    if asked:
+                        self.asked_gates[action.index] = asked
 
-    def _shared_with(
-        self, names: tuple[str, str, str], spec: OfferSpec, creatives: int
-    ) -> Features:
+    def _asked(self, gates: Iterable[Gate], spec: OfferSpec) -> tuple[Gate, ...]:
+        """Return the gates that are asked when deciding."""
+        critical = spec.override == "critical"
+        return self._shared(
+            [g for g in gates if not g.indexed and not (critical and g.bypassed)]
+        )
+
+    def _in_common(self, names: tuple[str, str, str], spec: OfferSpec) -> Features:
         """Name what an action has in common with others, but not with all.
 
         Learners know an action by its own name already. A feature that says the same
@@ -330,87 +496,112 @@ class _Compiler:
         """
         offer_id, creative_id, placement_id = names
         shared: list[str] = []
-        if len(spec.placements) > 1 or creatives > 1:
+        if len(spec.placements) > 1 or len(spec.creatives) > 1:
             shared.append(f"offer={offer_id}")
-        if len(spec.placements) > 1 and creatives > 1:
+        if len(spec.placements) > 1 and len(spec.creatives) > 1:
             shared.append(f"creative={offer_id}/{creative_id}")
-        if len(self.placements) > 1:
+        if len(self.spec.placements) > 1:
             shared.append(f"placement={placement_id}")
-        return tuple((name, 1.0) for name in shared)
+        return tuple([(name, 1.0) for name in shared])
 
-    def _where(self, section: Section, spec: OfferSpec) -> None:
-        if not spec.placements:
-            section.problem("names at least one placement", "placements")
-        if len(set(spec.placements)) < len(spec.placements):
-            section.problem("names a placement twice", "placements")
-        for placement in spec.placements:
-            if placement not in self.placements:
-                section.problem(f"there is no [placements.{placement}]", "placements")
-
-    def _eligibility(self, section: Section, spec: OfferSpec) -> list[Gate]:
-        if spec.eligible is None:
-            return []
-        try:
-            # Offers often share a rule, which is then evaluated once for all.
-            rule = self._rules.get(spec.eligible)
-            if rule is None:
-                samples = {
-                    name: feature.sample for name, feature in self.features.items()
-                }
-                rule = Rule(spec.eligible, samples)
-                self._rules[spec.eligible] = rule
-            return [Eligibility(rule)]
-        except ValueError as error:
-            section.problem(str(error), "eligible")
-            return []
-
-    def _shared(self, gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
-        return self._gates.setdefault(gates, gates)
-
-    def _known(self, section: Section, values: dict[str, FeatureValue]) -> Features:
+    def _known(self, values: dict[str, FeatureValue], *keys: str) -> Features:
         """Read the features of an offer or a creative, all of which are declared."""
+        specs = self.spec.features
         for name, value in values.items():
-            spec = self.features.get(name)
+            spec = specs.get(name)
+            where = (*keys, "features", name)
             if spec is None:
-                section.problem(f"[features] does not declare {name}", "features", name)
+                self._top.problem(f"[features] does not declare {name}", *where)
             elif spec.read(name, value) is None:
-                section.problem(
-                    f"must be a {spec.type}, not {value!r}", "features", name
-                )
+                self._top.problem(f"must be a {spec.type}, not {value!r}", *where)
             elif isinstance(value, float) and not math.isfinite(value):
-                section.problem("must be finite", "features", name)
-        return features_of(values, self.features)
+                self._top.problem("must be finite", *where)
+        return features_of(values, specs)
 
 
-def _suppression(section: Section, spec: OfferSpec) -> list[Gate]:
-    """Compile what an offer's past with a user rules out."""
-    gates: list[Gate] = [DismissalCoolDown(int(spec.dismissal_cool_down))]
-    if spec.dismissal_cool_down <= 0:
-        section.problem("is above 0", "dismissal_cool_down")
-    if len(spec.caps) > _CAPS_MAX:
-        section.problem(f"has {len(spec.caps)} caps; at most {_CAPS_MAX}", "caps")
-    for at, cap in enumerate(spec.caps):
-        known = section.wrong("caps", str(at), "limit")
-        if not known and not 1 <= cap.limit <= IMPRESSIONS_MAX:
-            wrong = f"is 1 to {IMPRESSIONS_MAX}, not {cap.limit}"
-            advice = "to never show an offer, leave it out"
-            section.problem(f"{wrong}; {advice}", "caps", str(at), "limit")
-        if cap.window is not None and cap.window <= 0:
-            section.problem("is above 0", "caps", str(at), "window")
-        window_ms = None if cap.window is None else int(cap.window)
-        gates.append(FrequencyCap(limit=cap.limit, window_ms=window_ms))
-    return gates
+_Index = Mapping[tuple[str, str], Sequence[tuple[tuple[str, ...], Sequence[Action]]]]
 
 
-def _instant(section: Section, key: str, value: dt.datetime | None) -> int | None:
-    if value is None:
-        return None
-    if value.tzinfo is None:
-        section.problem("needs a zone, such as 2026-11-27T00:00:00Z", key)
-        return None
-    return round(value.timestamp() * 1_000)
+def _index(catalogue: Catalogue) -> _Index:
+    """Arrange the actions by placement and moment, and by the products they require.
+
+    It asks the gates that say so of themselves, so that nobody need ask them again.
+    """
+    index: dict[tuple[str, str], dict[tuple[str, ...], list[Action]]] = {}
+    asked = {
+        offer_id: [gate for gate in offer.every_gate if gate.indexed]
+        for offer_id, offer in catalogue.offers.items()
+        if offer.offered
+    }
+    for action in catalogue.actions[NO_OFFER + 1 :]:
+        offer_id, placement_id = action.offer_id, action.placement_id
+        if offer_id not in asked or _elsewhere(action, catalogue):
+            continue
+        moments: tuple[str, ...] = ("",)
+        products: tuple[str, ...] = ()
+        for gate in asked[offer_id]:
+            if isinstance(gate, Moments):
+                moments = gate.kinds
+            elif isinstance(gate, Requires):
+                products = gate.products
+        for moment in moments:
+            by_products = index.setdefault((placement_id, moment), {})
+            by_products.setdefault(products, []).append(action)
+    return {key: list(by_products.items()) for key, by_products in index.items()}
 
 
-def _check_id(section: Section, kind: str, name: str) -> None:
-    if not _ID.fullmatch(name):
-        section.problem(f"the id of {kind} is {_ID.pattern}, not {name!r}")
+def _elsewhere(action: Action, catalogue: Catalogue) -> bool:
+    """Say whether an action is only a fallback, or the placement is not for it."""
+    if catalogue.placements[action.placement_id].spec.fallback == action.offer_id:
+        return True
+    gates = catalogue.action_gates.get(action.index, ())
+    return any(isinstance(gate, Room) for gate in gates)
+
+
+def _index_of(action: Action) -> int:
+    return action.index
+
+
+def _memory(spec: CatalogueSpec) -> Memory:
+    """Say what the gates of a catalogue count, and how far back."""
+    categories, placements = spec.categories.values(), spec.placements.values()
+    offers = spec.offers.values()
+    of_parts = [
+        cap for table in (categories, placements) for t in table for cap in t.caps
+    ]
+    of_wordings = [c for o in offers for w in o.creatives.values() for c in w.caps]
+    whole = [*spec.caps, *[cap for offer in offers for cap in offer.caps]]
+    caps = [*of_parts, *of_wordings, *whole]
+    fine = [*of_parts, *of_wordings, *[c for c in whole if c.across == "placement"]]
+    spans = [int(cap.window) for cap in caps if cap.window is not None]
+    spans += [int(spec.attention.window), int(spec.spacing.interruptive)]
+    spans += [int(c.dismissals_window) for c in categories]
+    spans += [int(c.cool_down) for c in categories]
+    # What a gate of another package looks at nobody knows.
+    plugins_too = bool(spec.gates.plugins)
+    spacing = spec.spacing.interruptive or spec.spacing.per_session
+    return Memory(
+        window_ms=max(_LEAST_MEMORY_MS, *spans),
+        decided=plugins_too or any(cap.counts == "decided" for cap in caps),
+        wide=plugins_too
+        or bool(
+            of_parts
+            or spec.caps
+            or any(offer.categories for offer in offers)
+            or spec.attention.budget
+            or spec.fatigue.ignored
+            or (spacing and any(p.interrupts for p in placements))
+        ),
+        shared=plugins_too
+        or any(cap.per == "account" for cap in caps)
+        or any(category.household for category in categories),
+        fine=plugins_too or any(_is_for_life(cap) for cap in fine),
+    )
+
+
+def _is_for_life(cap: CapSpec) -> bool:
+    return cap.window is None and cap.calendar is None and not cap.session
+
+
+def _instant(value: dt.datetime | None) -> int | None:
+    return None if value is None else round(value.timestamp() * 1_000)

@@ -36,11 +36,13 @@ class Problem(NamedTuple):
     Attributes:
         line: The line of the file, from 1; none where there is no file, or no line
             of it says so.
+        file: The file, where there are several.
     """
 
     field: str
     description: str
     line: int | None = None
+    file: str | None = None
 
     def __str__(self) -> str:
         """Return the problem as one line."""
@@ -70,12 +72,17 @@ class NotFoundError(OpportuneError):
 
 
 class FileError(OpportuneError):
-    """A file cannot be used as it is; `problems` says where and why."""
+    """A file, or several, cannot be used as they are; `problems` says where and why.
+
+    Args:
+        source: What to call the file, or all of them.
+        problems: What is wrong, in any order.
+    """
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source = source
-        self.problems = sorted(problems, key=lambda problem: problem.line or 0)
-        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+        self.problems = sorted(problems, key=lambda p: (p.file or "", p.line or 0))
+        super().__init__("\n".join(f"{p.file or source}: {p}" for p in self.problems))
 
 
 class CatalogueError(FileError):

@@ -1,41 +1,63 @@
-"""Folds what happened to a user into what the gates remember.
+"""Folds what happened to a user, or to an account, into what the gates remember.
 
-A history is small and bounded: of each offer it holds the last
-`IMPRESSIONS_MAX` impressions of the last `REMEMBERED_MS`, and as many reservations,
-which is all that any cap may ask for, whatever the catalogue says tomorrow.
+A history is small and bounded. Of each subject (an offer as it was worded and placed)
+it holds when things happened for as long as a catalogue counts, at most the last
+`TIMES_MAX` times each, and of what is before that how often and when last. That errs
+only towards showing less: what is known by number only counts as if all of it had
+happened at its last time. What no gate of a catalogue looks at is left out, or is kept
+of an offer as a whole; a later catalogue that looks at it begins to count then.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+import bisect
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 import msgspec
 
 from policies.model import (
+    NO_HISTORY,
     Decision,
-    Dismissal,
+    EventKind,
     History,
-    Impression,
     Outcome,
     OutcomeKind,
     Reservation,
+    Session,
+    Snooze,
+    State,
+    Stuck,
+    Subject,
+    Tally,
+    Track,
 )
 
 __all__ = [
     "CONFIRMING",
-    "IMPRESSIONS_MAX",
-    "REMEMBERED_MS",
+    "ENGAGING",
+    "TIMES_MAX",
+    "TRACKS_MAX",
+    "Chosen",
+    "Memory",
+    "released",
     "relevant",
     "report",
     "reserve",
 ]
 
-IMPRESSIONS_MAX = 100
-"""The largest limit of a cap."""
+TIMES_MAX = 100
+"""The largest limit of a cap: so many times of a kind are remembered of a subject."""
 
-REMEMBERED_MS = 3660 * 86_400_000
-"""The longest window of a cap."""
+TRACKS_MAX = 400
+"""How many subjects are remembered. Beyond it, the one that was touched the longest ago
+is taken together with another of its offer or, where there is none, forgotten."""
+
+_RESERVATIONS_MAX = 200
+_SESSIONS_MAX = 4
+_STUCK_MAX = 20
+_SNOOZES_MAX = 200
+_PENDING_MAX = 200
 
 CONFIRMING: frozenset[OutcomeKind] = frozenset(
     [
@@ -51,117 +73,378 @@ CONFIRMING: frozenset[OutcomeKind] = frozenset(
 )
 """The outcomes that only an offer on the screen can have: they count as shown."""
 
+ENGAGING: frozenset[OutcomeKind] = frozenset(["clicked", "accepted"])
+"""The outcomes that show interest."""
+
+_COUNTED: dict[OutcomeKind, EventKind] = {
+    "clicked": "clicked",
+    "accepted": "accepted",
+    "dismissed": "dismissed",
+}
+
+
+class Memory(NamedTuple):
+    """What a catalogue makes histories remember.
+
+    Attributes:
+        window_ms: For how long times are remembered one by one.
+        decided: Whether it counts decisions that were never shown.
+        wide: Whether anything counts over several offers.
+        shared: Whether anything counts what all users of an account have seen or done;
+            it is remembered in any case, but else the log need not hold it.
+        fine: Whether anything counts for life, but not an offer as a whole.
+    """
+
+    window_ms: int
+    decided: bool = False
+    wide: bool = True
+    shared: bool = True
+    fine: bool = True
+
+
+class Chosen(NamedTuple):
+    """What folding must know of a chosen action.
+
+    Attributes:
+        subject: What was chosen.
+        counted: Whether it counts towards caps and attention.
+        grants: The products that are about to be owned once it is accepted.
+        shared: Those of them that the users of an account have together.
+        pending_ms: For how long they count as about to be owned.
+        sticky_ms: For how long its placement keeps to the decision.
+        grace_ms: How long a report that it was shown in time may take to arrive.
+    """
+
+    subject: Subject
+    counted: bool = True
+    grants: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    pending_ms: int = 0
+    sticky_ms: int = 0
+    grace_ms: int = 0
+
 
 def reserve(
     history: History,
-    offer_id: str,
-    placement_id: str,
+    chosen: Chosen,
     decision: Decision,
+    memory: Memory,
     *,
-    grace_ms: int = 0,
+    account: bool = False,
 ) -> History:
-    """Hold the chosen offer as if it were shown, until it is or its time is over.
+    """Hold what was chosen as if it were shown, until it is or its time is over.
 
     Args:
         history: What was known before.
-        offer_id: The offer that the decision chose.
-        placement_id: The placement that it chose.
+        chosen: What the decision chose.
         decision: The decision.
-        grace_ms: How long after the decision's time is over a report that it was
-            shown in time may take to arrive.
+        memory: What is to be remembered.
+        account: Whether it is the history of the account, not of the user.
     """
     opportunity = decision.opportunity
-    until_ms = decision.valid_until_ms + grace_ms
-    new = Reservation(until_ms, offer_id, placement_id, opportunity.decision_id)
-    held = [r for r in history.reservations if r.until_ms > opportunity.at_ms]
-    same = sum(r.offer_id == offer_id for r in held)
-    if same >= IMPRESSIONS_MAX:
-        # No cap counts further. The one that ends first is missed the least.
-        held.remove(min(r for r in held if r.offer_id == offer_id))
-    return msgspec.structs.replace(history, reservations=(*held, new))
+    at_ms = opportunity.at_ms
+    if chosen.counted:
+        until_ms = decision.valid_until_ms + chosen.grace_ms
+        new = Reservation(until_ms, opportunity.decision_id, chosen.subject)
+        held = [r for r in history.reservations if r.until_ms > at_ms]
+        if len(held) >= _RESERVATIONS_MAX:
+            # No cap counts further. The one that ends first is missed the least.
+            held.remove(min(held, key=lambda r: r.until_ms))
+        history = msgspec.structs.replace(history, reservations=(*held, new))
+        if memory.decided:
+            history = _count(history, chosen.subject, "decided", at_ms, memory)
+    if account:
+        return history
+    if opportunity.session_id:
+        history = _visit(history, opportunity.session_id, at_ms)
+    if chosen.sticky_ms:
+        history = _stick(history, chosen, decision)
+    return history
 
 
 def report(
     history: History,
-    offer_id: str,
-    placement_id: str,
+    chosen: Chosen,
     decision_id: str,
     outcome: Outcome,
+    memory: Memory,
     *,
     confirmed: bool,
+    account: bool = False,
 ) -> History:
     """Fold an outcome of a decision that chose an offer.
 
     Args:
         history: What was known before.
-        offer_id: The offer that the decision chose.
-        placement_id: The placement that it chose.
+        chosen: What the decision chose.
         decision_id: The decision.
         outcome: What the user did, not folded before.
+        memory: What is to be remembered.
         confirmed: Whether an earlier outcome already said that the offer was on the
             screen, so that it counts as shown already.
+        account: Whether it is the history of the account, not of the user.
     """
-    if outcome.kind == "not_shown" and not confirmed:
+    kind, at_ms = outcome.kind, outcome.at_ms
+    if not confirmed and (kind == "not_shown" or kind in CONFIRMING):
         history = _release(history, decision_id)
-    if outcome.kind in CONFIRMING and not confirmed:
-        history = _release(history, decision_id)
-        history = _impress(history, Impression(outcome.at_ms, offer_id, placement_id))
-    if outcome.kind == "dismissed":
-        history = _dismiss(history, offer_id, outcome.at_ms)
-    return history
+    if not confirmed and kind in CONFIRMING:
+        if chosen.counted:
+            history = _count(history, chosen.subject, "shown", at_ms, memory)
+        if not account:
+            history = _seen(history, chosen.subject.offer_id, at_ms)
+    counted = _COUNTED.get(kind)
+    if counted is not None:
+        history = _count(history, chosen.subject, counted, at_ms, memory)
+    if kind in ENGAGING and history.ignored:
+        history = msgspec.structs.replace(history, ignored=0)
+    if kind == "accepted":
+        history = _await(history, chosen, at_ms, account=account)
+    if kind in ("refunded", "downgraded"):
+        history = _returned(history, chosen)
+    if account:
+        return history
+    if kind == "snoozed":
+        history = _snooze(history, chosen.subject.offer_id, outcome)
+    if kind == "opted_out":
+        history = _opt_out(history, chosen.subject, at_ms)
+    return _unstick(history, decision_id, kind)
 
 
 def relevant(
-    history: History, memories: Mapping[str, tuple[int, float]], at_ms: int
+    history: History,
+    at_ms: int,
+    memory: Memory,
+    *,
+    session_id: str = "",
+    offers: Collection[str] = (),
+    account: bool = False,
 ) -> History:
-    """Leave out what no gate of these offers can look at.
+    """Leave out what no gate can look at, for the log.
 
     Args:
         history: All that is remembered.
-        memories: For each offer how many of its last impressions may count, and for
-            how long each does, in milliseconds.
         at_ms: The time.
+        memory: What the catalogue counts.
+        session_id: The user's visit.
+        offers: The offers that were candidates.
+        account: Whether it is the history of the account, not of the user.
     """
-    kept: list[Impression] = []
-    taken: Counter[str] = Counter()
-    for impression in reversed(history.impressions):
-        offer_id = impression.offer_id
-        count, window_ms = memories.get(offer_id, (0, 0.0))
-        if taken[offer_id] < count and impression.at_ms > at_ms - window_ms:
-            taken[offer_id] += 1
-            kept.append(impression)
-    return History(
-        impressions=tuple(reversed(kept)),
-        reservations=tuple(
-            r
-            for r in history.reservations
-            if r.offer_id in memories and r.until_ms > at_ms
-        ),
-        dismissals={
-            offer_id: dismissal
-            for offer_id, dismissal in history.dismissals.items()
-            if offer_id in memories
-        },
+    if history is NO_HISTORY:
+        return history
+    tracks = history.tracks
+    if account and not memory.shared:
+        tracks = ()
+    elif not memory.wide:
+        tracks = tuple([t for t in tracks if t.subject.offer_id in offers])
+    kept = msgspec.structs.replace(
+        history,
+        tracks=tracks,
+        reservations=tuple([r for r in history.reservations if r.until_ms > at_ms]),
+        sessions=tuple([s for s in history.sessions if s.session_id == session_id]),
+        stuck=(),
+        leases={k: v for k, v in history.leases.items() if v.until_ms > at_ms},
     )
+    return NO_HISTORY if kept == NO_HISTORY else kept
+
+
+def released(history: History, decision_id: str) -> History:
+    """Return a history without what a decision has reserved in it."""
+    return _release(history, decision_id)
 
 
 def _release(history: History, decision_id: str) -> History:
-    kept = tuple(r for r in history.reservations if r.decision_id != decision_id)
+    kept = tuple([r for r in history.reservations if r.decision_id != decision_id])
+    if len(kept) == len(history.reservations):
+        return history
     return msgspec.structs.replace(history, reservations=kept)
 
 
-def _impress(history: History, impression: Impression) -> History:
-    since_ms = impression.at_ms - REMEMBERED_MS
-    same = [i for i in history.impressions if i.offer_id == impression.offer_id]
-    others = [i for i in history.impressions if i.offer_id != impression.offer_id]
-    same = sorted([*(i for i in same if i.at_ms > since_ms), impression])
-    kept = sorted([*others, *same[-IMPRESSIONS_MAX:]])
-    return msgspec.structs.replace(history, impressions=tuple(kept))
+def _count(
+    history: History, subject: Subject, kind: EventKind, at_ms: int, memory: Memory
+) -> History:
+    tracks = [_trimmed(track, at_ms - memory.window_ms) for track in history.tracks]
+    for at, track in enumerate(tracks):
+        if track.subject == subject:
+            before = track.tallies.get(kind, Tally())
+            tallies = {**track.tallies, kind: _added(before, at_ms)}
+            tracks[at] = Track(subject, tallies)
+            break
+    else:
+        tracks.append(Track(subject, {kind: Tally((at_ms,))}))
+    if not memory.fine:
+        tracks = _gathered(tracks)
+    return msgspec.structs.replace(history, tracks=_bounded(tracks))
 
 
-def _dismiss(history: History, offer_id: str, at_ms: int) -> History:
-    before = history.dismissals.get(offer_id, Dismissal(0, at_ms))
-    after = Dismissal(before.count + 1, max(before.at_ms, at_ms))
-    return msgspec.structs.replace(
-        history, dismissals={**history.dismissals, offer_id: after}
+def _added(tally: Tally, at_ms: int) -> Tally:
+    times = list(tally.times)
+    bisect.insort(times, at_ms)
+    if len(times) <= TIMES_MAX:
+        return Tally(tuple(times), tally.past, tally.past_ms)
+    first = times.pop(0)
+    return Tally(tuple(times), tally.past + 1, max(tally.past_ms, first))
+
+
+def _trimmed(track: Track, since_ms: int) -> Track:
+    """Know what is too old for any window by number only."""
+    if all(t.times[0] > since_ms for t in track.tallies.values() if t.times):
+        return track
+    return Track(
+        track.subject,
+        {kind: _older(tally, since_ms) for kind, tally in track.tallies.items()},
     )
+
+
+def _older(tally: Tally, since_ms: int) -> Tally:
+    old = bisect.bisect_right(tally.times, since_ms)
+    if old == 0:
+        return tally
+    past_ms = max(tally.past_ms, tally.times[old - 1])
+    return Tally(tally.times[old:], tally.past + old, past_ms)
+
+
+def _gathered(tracks: list[Track]) -> list[Track]:
+    """Keep what is known by number only together, of each offer in one track."""
+    kept: dict[Subject, Track] = {}
+    best: dict[str, Subject] = {}
+    for track in sorted(tracks, key=_is_old):
+        subject = track.subject
+        home = best.setdefault(subject.offer_id, subject)
+        if home != subject and _is_old(track):
+            kept[home] = _merged(kept[home], track)
+        else:
+            kept[subject] = track
+    return [kept[track.subject] for track in tracks if track.subject in kept]
+
+
+def _is_old(track: Track) -> bool:
+    return not any(tally.times for tally in track.tallies.values())
+
+
+def _bounded(tracks: list[Track]) -> tuple[Track, ...]:
+    if len(tracks) <= TRACKS_MAX:
+        return tuple(tracks)
+    oldest = min(tracks, key=_last_ms)
+    rest = [track for track in tracks if track is not oldest]
+    offer_id = oldest.subject.offer_id
+    for at, track in enumerate(rest):
+        if track.subject.offer_id == offer_id:
+            rest[at] = _merged(track, oldest)
+            break
+    return tuple(rest)
+
+
+def _last_ms(track: Track) -> int:
+    return max(
+        tally.times[-1] if tally.times else tally.past_ms
+        for tally in track.tallies.values()
+    )
+
+
+def _merged(track: Track, other: Track) -> Track:
+    tallies = dict(track.tallies)
+    for kind, tally in other.tallies.items():
+        mine = tallies.get(kind, Tally())
+        times = sorted([*mine.times, *tally.times])
+        cut = max(0, len(times) - TIMES_MAX)
+        past_ms = max([mine.past_ms, tally.past_ms, *times[:cut]])
+        past = mine.past + tally.past + cut
+        tallies[kind] = Tally(tuple(times[cut:]), past, past_ms)
+    return Track(track.subject, tallies)
+
+
+def _seen(history: History, offer_id: str, at_ms: int) -> History:
+    """Note that an offer was on the screen, and nothing yet came of it."""
+    snoozes = history.snoozes
+    snooze = snoozes.get(offer_id)
+    if snooze is not None and not snooze.returned and at_ms >= snooze.until_ms:
+        back = msgspec.structs.replace(snooze, returned=True)
+        snoozes = {**snoozes, offer_id: back}
+    return msgspec.structs.replace(
+        history, ignored=history.ignored + 1, snoozes=snoozes
+    )
+
+
+def _visit(history: History, session_id: str, at_ms: int) -> History:
+    if any(session.session_id == session_id for session in history.sessions):
+        return history
+    sessions = [*history.sessions, Session(session_id, at_ms)][-_SESSIONS_MAX:]
+    return msgspec.structs.replace(history, sessions=tuple(sessions))
+
+
+def _stick(history: History, chosen: Chosen, decision: Decision) -> History:
+    placement_id = chosen.subject.placement_id
+    at_ms = decision.opportunity.at_ms
+    until_ms = min(at_ms + chosen.sticky_ms, decision.valid_until_ms)
+    new = Stuck(placement_id, decision.opportunity.decision_id, until_ms)
+    kept = [s for s in history.stuck if s.until_ms > at_ms][-_STUCK_MAX + 1 :]
+    return msgspec.structs.replace(history, stuck=(*kept, new))
+
+
+def _unstick(history: History, decision_id: str, kind: OutcomeKind) -> History:
+    """Let a placement go once the user has answered what was in it."""
+    if kind in ("shown", "viewed") or not history.stuck:
+        return history
+    kept = tuple([s for s in history.stuck if s.decision_id != decision_id])
+    return msgspec.structs.replace(history, stuck=kept)
+
+
+def _snooze(history: History, offer_id: str, outcome: Outcome) -> History:
+    before = history.snoozes.get(offer_id, Snooze(0, 0, outcome.at_ms))
+    until_ms = max(before.until_ms, outcome.snoozed_until_ms or 0)
+    latest_ms = max(before.at_ms, outcome.at_ms)
+    after = Snooze(until_ms, before.count + 1, latest_ms)
+    snoozes = {**history.snoozes, offer_id: after}
+    if len(snoozes) > _SNOOZES_MAX:
+        del snoozes[min(snoozes, key=lambda offer: snoozes[offer].until_ms)]
+    return msgspec.structs.replace(history, snoozes=snoozes)
+
+
+def _opt_out(history: History, subject: Subject, at_ms: int) -> History:
+    scopes = [
+        f"offer:{subject.offer_id}",
+        *(f"category:{c}" for c in subject.categories),
+    ]
+    preferences = history.preferences
+    opt_outs = {**dict.fromkeys(scopes, at_ms), **preferences.opt_outs}
+    changed = msgspec.structs.replace(
+        preferences, opt_outs=opt_outs, version=preferences.version + 1
+    )
+    return msgspec.structs.replace(history, preferences=changed)
+
+
+def _await(history: History, chosen: Chosen, at_ms: int, *, account: bool) -> History:
+    """Expect to own what was accepted."""
+    products = chosen.shared if account else chosen.grants
+    if not products:
+        return history
+    pending = {
+        product: until_ms
+        for product, until_ms in history.state.pending.items()
+        if until_ms > at_ms
+    }
+    for product in products:
+        # What was accepted later may have been reported before.
+        pending[product] = max(pending.get(product, 0), at_ms + chosen.pending_ms)
+    while len(pending) > _PENDING_MAX:
+        del pending[min(pending, key=lambda product: pending[product])]
+    return _with_state(history, pending=pending)
+
+
+def _returned(history: History, chosen: Chosen) -> History:
+    """No longer expect to own what was given back."""
+    state = history.state
+    pending = _without(state.pending, chosen.grants)
+    if len(pending) == len(state.pending):
+        return history
+    return _with_state(history, pending=pending)
+
+
+def _without(products: dict[str, int], gone: Iterable[str]) -> dict[str, int]:
+    out = frozenset(gone)
+    return {product: ms for product, ms in products.items() if product not in out}
+
+
+def _with_state(history: History, *, pending: dict[str, int]) -> History:
+    state: State = msgspec.structs.replace(history.state, pending=pending)
+    return msgspec.structs.replace(history, state=state)

@@ -30,9 +30,17 @@ def root_key(tenant: str, account_id: str, user_id: str) -> str:
     return _digest(_ROOT_BYTES, tenant, kind, name)
 
 
-def decision_id(root: str, user_id: str, request_id: str) -> str:
-    """Return the id of the decision that a user's request is answered with."""
-    return root + _digest(_REQUEST_BYTES, root, user_id, request_id)
+def decision_id(root: str, user_id: str, request_id: str, slot: int = 0) -> str:
+    """Return the id of a decision that a user's request is answered with.
+
+    Args:
+        root: The key of the root.
+        user_id: The user.
+        request_id: The request.
+        slot: Which of the request's decisions it is, from 0.
+    """
+    parts = (root, user_id, request_id, *([str(slot)] if slot else []))
+    return root + _digest(_REQUEST_BYTES, *parts)
 
 
 def root_of(decision_id: str) -> str:

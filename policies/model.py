@@ -15,28 +15,42 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ACTIONS_MAX",
+    "NO_CONDITIONS",
     "NO_CONTEXT",
     "NO_HISTORY",
     "NO_MOMENT",
     "NO_OFFER",
+    "NO_PREFERENCES",
+    "NO_STATE",
     "PROBABILITY_UNITS",
     "Action",
+    "Conditions",
     "Context",
     "Decision",
-    "Dismissal",
+    "EventKind",
     "FeatureValue",
     "Features",
     "FloatArray",
     "History",
-    "Impression",
+    "Lease",
+    "LifeState",
     "Moment",
     "Money",
     "Opportunity",
     "Outcome",
     "OutcomeKind",
+    "Preferences",
+    "QuietHours",
     "Rejection",
     "Reservation",
     "Resolution",
+    "Session",
+    "Snooze",
+    "State",
+    "Stuck",
+    "Subject",
+    "Tally",
+    "Track",
     "Usage",
 ]
 
@@ -73,6 +87,9 @@ OutcomeKind = Literal[
     "churned",
 ]
 
+EventKind = Literal["decided", "shown", "clicked", "accepted", "dismissed"]
+"""What histories remember the times of, and caps count."""
+
 
 class _Noun(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
@@ -86,10 +103,16 @@ class Usage(_Noun, frozen=True):
     Attributes:
         value: How much is used, 0 or more.
         limit: What the user's plan allows, above 0; none where nothing limits it.
+        per_day: How fast it grows of late, per day; none where the caller cannot say.
+        since_ms: When the cycle that is counted began; none where there are no cycles.
+        until_ms: When the count starts anew; none where it does not.
     """
 
     value: float
     limit: float | None = None
+    per_day: float | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
 
 
 class Moment(_Noun, frozen=True):
@@ -117,6 +140,7 @@ class Context(_Noun, frozen=True):
         usage: How much the user has used of what.
         moment: What just happened in the product.
         features: What else is known of the user.
+        cart: The products in the user's cart.
     """
 
     role: str = ""
@@ -124,6 +148,7 @@ class Context(_Noun, frozen=True):
     usage: dict[str, Usage] = {}
     moment: Moment = NO_MOMENT
     features: dict[str, FeatureValue] = {}
+    cart: tuple[str, ...] = ()
 
 
 NO_CONTEXT = Context()
@@ -142,6 +167,8 @@ class Opportunity(_Noun, frozen=True):
         session_id: The user's visit.
         offers: The only offers to consider; all where it is empty.
         context: What is known about user and moment.
+        earlier: What the same call has chosen already: offers and placements, in the
+            order of its decisions.
     """
 
     decision_id: str
@@ -152,6 +179,7 @@ class Opportunity(_Noun, frozen=True):
     session_id: str = ""
     offers: tuple[str, ...] = ()
     context: Context = NO_CONTEXT
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
@@ -160,6 +188,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     Attributes:
         index: Its place in the catalogue's actions.
         features: What learners know of it beside its name.
+        priority: Which goes first where nothing else tells actions apart: the higher.
     """
 
     index: int
@@ -167,6 +196,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     creative_id: str
     placement_id: str
     features: Features
+    priority: int = 0
 
     @cached_property
     def name(self) -> str:
@@ -177,58 +207,238 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Why an offer could not be shown.
+    """Why an action could not be chosen.
 
     Attributes:
+        gate: The name of the gate that rejected it first.
         next_eligible_ms: Before this no gate that looks at the clock lets the
-            offer through; none where time alone changes nothing.
+            action through; none where time alone changes nothing.
     """
 
     offer_id: str
+    creative_id: str
+    placement_id: str
     reason: str
+    gate: str
     next_eligible_ms: int | None = None
 
 
-class Impression(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """An offer that a user was shown."""
+class Subject(msgspec.Struct, frozen=True, array_like=True):
+    """What was shown, as it was when it was: later catalogues change none of it.
 
-    at_ms: int
+    Attributes:
+        categories: The categories of the offer.
+        weight: How much attention its placement takes.
+    """
+
     offer_id: str
+    creative_id: str
     placement_id: str
+    categories: tuple[str, ...] = ()
+    weight: float = 0.0
 
 
-class Reservation(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """An offer that was decided and may still be shown: it counts as shown."""
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """When something happened, and how often before that.
+
+    Attributes:
+        times: The latest times, ascending.
+        past: How many times before them are known by number only.
+        past_ms: The last of those; all of them count as if they had been then.
+    """
+
+    times: tuple[int, ...] = ()
+    past: int = 0
+    past_ms: int = 0
+
+
+class Track(msgspec.Struct, frozen=True, array_like=True):
+    """What happened around one subject.
+
+    Attributes:
+        tallies: By kind, when it happened.
+    """
+
+    subject: Subject
+    tallies: dict[EventKind, Tally]
+
+
+class Reservation(msgspec.Struct, frozen=True, array_like=True):
+    """What was decided and may still be shown: it counts as shown.
+
+    Attributes:
+        until_ms: When it ends by itself.
+    """
 
     until_ms: int
-    offer_id: str
-    placement_id: str
     decision_id: str
+    subject: Subject
 
 
-class Dismissal(msgspec.Struct, frozen=True, array_like=True):
-    """How often a user has dismissed an offer, and when last."""
+class Snooze(msgspec.Struct, frozen=True, array_like=True):
+    """A wish to see an offer later.
 
+    Attributes:
+        until_ms: When it may come back.
+        count: How often the user has snoozed it.
+        at_ms: When the user did so last.
+        returned: Whether it has come back since.
+    """
+
+    until_ms: int
     count: int
     at_ms: int
+    returned: bool = False
+
+
+class Session(msgspec.Struct, frozen=True, array_like=True):
+    """A visit: its id, and when the first decision in it was made."""
+
+    session_id: str
+    since_ms: int
+
+
+class Stuck(msgspec.Struct, frozen=True, array_like=True):
+    """A decision that its placement keeps to for a while."""
+
+    placement_id: str
+    decision_id: str
+    until_ms: int
+
+
+class Lease(msgspec.Struct, frozen=True, array_like=True):
+    """A critical workflow that is not to be interrupted.
+
+    Attributes:
+        until_ms: When it ends by itself.
+        inline: Whether offers that interrupt nothing may be shown meanwhile.
+    """
+
+    until_ms: int
+    inline: bool = False
+
+
+class LifeState(msgspec.Struct, frozen=True, array_like=True):
+    """Something that is going on with a user or an account, like an open ticket.
+
+    Attributes:
+        since_ms: When it began.
+        until_ms: When it ends by itself; none for not.
+        cleared_ms: When it was said to be over; none where it was not.
+        topics: The categories that it is about.
+        negative: Whether it ended badly.
+    """
+
+    since_ms: int
+    until_ms: int | None = None
+    cleared_ms: int | None = None
+    topics: tuple[str, ...] = ()
+    negative: bool = False
+
+
+class State(_Noun, frozen=True):
+    """What the product has told of a user or an account.
+
+    Attributes:
+        role: What the user may do in the account; a request's own role goes before.
+        engagement: `low`, `normal` or `high`; empty where the rules decide.
+        value_discovered: Whether the user has found what the product is good for.
+        owned: The products they have, and since when.
+        pending: The products they are about to have, and until when that is believed.
+        life: What is going on, by name.
+    """
+
+    role: str = ""
+    engagement: str = ""
+    value_discovered: bool = False
+    owned: dict[str, int] = {}
+    pending: dict[str, int] = {}
+    life: dict[str, LifeState] = {}
+
+
+NO_STATE = State()
+"""Nothing was told."""
+
+
+class QuietHours(msgspec.Struct, frozen=True, array_like=True):
+    """From when to when, in minutes after midnight; over midnight if end <= start."""
+
+    start_minute: int
+    end_minute: int
+
+
+class Preferences(_Noun, frozen=True):
+    """What a user has asked for.
+
+    Attributes:
+        opt_outs: What is not to be shown any more, and since when: `category:NAME`,
+            `offer:NAME`, or `all`.
+        zone: The IANA name of their time zone; empty for the catalogue's.
+        quiet: When not to be disturbed; none for the catalogue's.
+        version: How often they have been changed: the consent that a decision
+            relied on.
+    """
+
+    opt_outs: dict[str, int] = {}
+    zone: str = ""
+    quiet: QuietHours | None = None
+    version: int = 0
+
+
+NO_PREFERENCES = Preferences()
+"""Nothing was asked for."""
 
 
 class History(_Noun, frozen=True):
-    """What the gates must remember of a user; `policies.history` folds it.
+    """What the gates must remember of a user or an account; `policies.history` folds.
 
     Attributes:
-        impressions: What the user was shown, the earliest first.
+        tracks: What was shown, and what they did then; the first seen first.
         reservations: What was decided and may still be shown.
-        dismissals: By offer, how often it was dismissed.
+        snoozes: By offer, until when they want to hear nothing of it.
+        sessions: The latest visits.
+        ignored: How many offers in a row were shown without any interest.
+        stuck: The decisions that placements keep to.
+        leases: By key, the workflows that are not to be interrupted.
+        contacts: By category, when people or other channels last made contact.
+        negative_ms: When they last complained, or rated badly; none for never.
+        state: What the product has told.
+        preferences: What they have asked for.
     """
 
-    impressions: tuple[Impression, ...] = ()
+    tracks: tuple[Track, ...] = ()
     reservations: tuple[Reservation, ...] = ()
-    dismissals: dict[str, Dismissal] = {}
+    snoozes: dict[str, Snooze] = {}
+    sessions: tuple[Session, ...] = ()
+    ignored: int = 0
+    stuck: tuple[Stuck, ...] = ()
+    leases: dict[str, Lease] = {}
+    contacts: dict[str, int] = {}
+    negative_ms: int | None = None
+    state: State = NO_STATE
+    preferences: Preferences = NO_PREFERENCES
 
 
 NO_HISTORY = History()
 """The past of a user never seen."""
+
+
+class Conditions(_Noun, frozen=True):
+    """What holds for everybody at a moment.
+
+    Attributes:
+        stopped: What was switched off: `all`, `category:NAME`, `offer:NAME`,
+            `placement:NAME`; sorted.
+        exhausted: The inventories and budgets that nothing is left of:
+            `inventory:OFFER`, `budget:NAME`; sorted.
+    """
+
+    stopped: tuple[str, ...] = ()
+    exhausted: tuple[str, ...] = ()
+
+
+NO_CONDITIONS = Conditions()
+"""Nothing is stopped, and there is enough of everything."""
 
 
 class Decision(_Noun, frozen=True):
@@ -245,6 +455,8 @@ class Decision(_Noun, frozen=True):
         probabilities: The chance of each of them, in billionths, together one.
         chosen: The catalogue index of the action that was drawn.
         valid_until_ms: Until when the choice may be shown.
+        account: What was known of the account's past; nothing for a user without one.
+        conditions: What held for everybody.
     """
 
     opportunity: Opportunity
@@ -256,6 +468,8 @@ class Decision(_Noun, frozen=True):
     chosen: int
     valid_until_ms: int
     history: History = NO_HISTORY
+    account: History = NO_HISTORY
+    conditions: Conditions = NO_CONDITIONS
 
     @property
     def propensity(self) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from policies.exploration import EpsilonGreedy, Exploration, Softmax, SquareCB
 from policies.learners.base import Learner
 from policies.learners.linucb import LinUCB, LinUCBSettings
+from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.model import Action, Features, FloatArray
 
@@ -21,12 +22,13 @@ __all__ = [
     "LinUCBSettings",
     "Policy",
     "PolicySettings",
+    "PrioritySettings",
     "Softmax",
     "SquareCB",
     "VowpalWabbitSettings",
 ]
 
-LearnerSettings = LinUCBSettings | VowpalWabbitSettings
+LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
 """Every learner; `kind` says in a file of settings which one is meant."""
 
 
@@ -151,6 +153,8 @@ class Policy:
     def distribution(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         """Return the probability with which each action is to be chosen.
 
+        Of those that score best alike, the higher priority goes first.
+
         Args:
             context: What is known of user and moment.
             actions: The eligible actions, at least one.
@@ -161,7 +165,7 @@ class Policy:
         Raises:
             ValueError: If a score is not finite.
         """
-        scores = self.score(context, actions)
+        scores = _untied(self.score(context, actions), actions)
         return self.settings.exploration.distribution(scores, learned=self.learned)
 
     def learn(
@@ -183,6 +187,20 @@ class Policy:
         return self.learner.save()
 
 
+def _untied(scores: FloatArray, actions: Sequence[Action]) -> FloatArray:
+    """Let the best of equal scores be those of the highest priority, by a hair."""
+    if not any(action.priority for action in actions):
+        return scores
+    best = scores.max()
+    tied: list[int] = np.flatnonzero(scores == best).tolist()
+    highest = max(actions[at].priority for at in tied)
+    behind = [at for at in tied if actions[at].priority < highest]
+    if behind:
+        scores = scores.copy()
+        scores[behind] = np.nextafter(best, -np.inf)
+    return scores
+
+
 def _learner(
     settings: LearnerSettings, snapshot: bytes | None, previous: Learner | None
 ) -> Learner:
@@ -190,7 +208,11 @@ def _learner(
         shared = previous if isinstance(previous, VowpalWabbit) else None
         return VowpalWabbit(settings, snapshot=snapshot, previous=shared)
     if snapshot is None:
+        if isinstance(settings, PrioritySettings):
+            return Priority(settings)
         return LinUCB(settings)
+    if isinstance(settings, PrioritySettings):
+        return Priority.load(settings, snapshot)
     return LinUCB.load(settings, snapshot)
 
 

@@ -1,46 +1,62 @@
-"""The engine: what is drawn is what is said, and why is said too."""
+"""The engine: what may be chosen, and why nothing is shown."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-
 import msgspec
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from policies import catalogue as catalogues
-from policies.engine import decide, eligible, silence
-from policies.identity import decision_id, root_key
+from policies.catalogue import Catalogue, read
+from policies.engine import (
+    Past,
+    Silence,
+    decide,
+    eligible,
+    explain,
+    silence,
+)
 from policies.model import (
+    NO_HISTORY,
     NO_OFFER,
-    PROBABILITY_UNITS,
-    Action,
+    Conditions,
     Context,
     Decision,
-    Dismissal,
-    Features,
-    FloatArray,
     History,
-    Impression,
+    Moment,
     Opportunity,
+    Preferences,
     Rejection,
-    Reservation,
+    Snooze,
+    State,
+    Subject,
+    Tally,
+    Track,
 )
 from policies.policy import (
     EpsilonGreedy,
     LinUCBSettings,
     Policy,
     PolicySettings,
-    Softmax,
-    SquareCB,
-    VowpalWabbitSettings,
 )
+from tests.policies.shops import DAY, HOUR, NOW, asked
 
-DAY_MS = 86_400_000
-CATALOGUE = catalogues.read(
+ANY = Policy(PolicySettings(LinUCBSettings(), EpsilonGreedy(epsilon=1.0)))
+
+
+def shown(*times: int, offer: str = "tea") -> Track:
+    return Track(Subject(offer, "default", "home"), {"shown": Tally(times)})
+
+
+def could(catalogue: Catalogue, past: Past, question: Opportunity) -> list[str]:
+    """Return the names of what may be chosen, but for no offer."""
+    actions, _ = eligible(question, catalogue, past)
+    return [action.name for action in actions[NO_OFFER + 1 :]]
+
+
+SEEN = Past(History((shown(NOW - 1),)))
+
+# --- Why nothing is shown -----------------------------------------------------------
+
+SHOP = read(
     """
     [placements.home]
     [placements.till]
@@ -48,10 +64,6 @@ CATALOGUE = catalogues.read(
     placements = ["home", "till"]
     caps = [{ limit = 1, window = "1d" }]
     dismissal_cool_down = "3d"
-    [offers.jam]
-    placements = ["home"]
-    [offers.jam.creatives.bold]
-    [offers.jam.creatives.calm]
     [offers.oats]
     placements = ["home"]
     eligible = "segment == 'new'"
@@ -60,169 +72,77 @@ CATALOGUE = catalogues.read(
     end = 1970-01-02T00:00:00Z
     [offers.soon]
     placements = ["till"]
-    start = 1970-01-20T00:00:00Z
+    start = 2099-01-01T00:00:00Z
     """
 )
-NOW_MS = 10 * DAY_MS
-SEEN = History((Impression(NOW_MS - 1, "tea", "home"),))
-POLICIES = {
-    "linucb, greedy": PolicySettings(LinUCBSettings(), EpsilonGreedy(epsilon=0.2)),
-    "vw, squarecb": PolicySettings(VowpalWabbitSettings(), SquareCB()),
-    "linucb, softmax": PolicySettings(LinUCBSettings(), Softmax(temperature=0.3)),
-}
 
 
-def opportunity(number: int = 0, *placements: str, segment: str = "") -> Opportunity:
-    name = decision_id(root_key("shop", "", "ada"), "ada", str(number))
-    context = Context(segment=segment)
-    return Opportunity(name, NOW_MS, "ada", placements or ("home",), context=context)
+def test_where_nothing_may_be_chosen_each_candidate_says_why() -> None:
+    question = asked(0, "home", "till")
+
+    verdict = decide(question, catalogue=SHOP, past=SEEN, policy=ANY)
+
+    soon_ms = 4_070_908_800_000
+    assert verdict.decision.actions == (NO_OFFER,)
+    assert verdict.rejections == (
+        Rejection(
+            "tea", "default", "home", "FREQUENCY_CAP", "offer_cap", NOW - 1 + DAY
+        ),
+        Rejection(
+            "tea", "default", "till", "FREQUENCY_CAP", "offer_cap", NOW - 1 + DAY
+        ),
+        Rejection("oats", "default", "home", "NOT_ELIGIBLE", "eligible"),
+        Rejection("past", "default", "till", "EXPIRED", "dates"),
+        Rejection("soon", "default", "till", "NOT_STARTED", "dates", soon_ms),
+    )
+    assert silence(*verdict) == Silence("FREQUENCY_CAP", NOW - 1 + DAY)
 
 
-def cheap(number: int) -> Opportunity:
-    """Ask for what no rule in CEL is looked at for, as that takes its time."""
-    return msgspec.structs.replace(opportunity(number), offers=("tea", "jam"))
+def test_where_something_may_be_chosen_nobody_asks_for_reasons() -> None:
+    question = asked(0, "home", "till", context=Context(segment="new"))
 
+    verdict = decide(question, catalogue=SHOP, past=SEEN, policy=ANY)
 
-class Still(Policy):
-    """A policy whose state is fixed, so that it need not think twice."""
-
-    _known: dict[tuple[int, ...], FloatArray] | None = None
-
-    def distribution(self, context: Features, actions: Sequence[Action]) -> FloatArray:
-        known = self._known = self._known or {}
-        indices = tuple(action.index for action in actions)
-        if indices not in known:
-            known[indices] = super().distribution(context, actions)
-        return known[indices]
-
-
-def taught(settings: PolicySettings, kind: type[Policy] = Policy) -> Policy:
-    policy = kind(settings)
-    context = (("constant", 1.0), ("segment=new", 1.0))
-    for index, reward in ((0, 0.1), (1, 0.6), (3, 0.9), (4, -0.2), (5, 0.4)):
-        for _ in range(20):
-            action = CATALOGUE.actions[index]
-            policy.learn(context, action, reward=reward, propensity=0.2)
-    return policy
-
-
-def asked(question: Opportunity, history: History, policy: Policy) -> Decision:
-    verdict = decide(question, catalogue=CATALOGUE, history=history, policy=policy)
-    return verdict.decision
-
-
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", POLICIES)
-def test_offers_are_drawn_as_often_as_their_propensities_say(name: str) -> None:
-    policy = taught(POLICIES[name], Still)
-    draws = 100_000 if name == "linucb, greedy" else 10_000
-    first = asked(cheap(0), SEEN, policy)
-    seen: Counter[int] = Counter()
-
-    for number in range(draws):
-        decision = asked(cheap(number), SEEN, policy)
-        assert decision.probabilities == first.probabilities
-        seen[decision.chosen] += 1
-
-    # The capped offer is out, and "no offer" and the others are in.
-    names = [CATALOGUE.actions[index].offer_id for index in first.actions]
-    assert names == ["", "jam", "jam"]
-    expected = np.array(first.probabilities) / PROBABILITY_UNITS * draws
-    observed = np.array([seen[index] for index in first.actions])
-    possible = expected > 0
-    assert observed.sum() == draws
-    assert observed[~possible].sum() == 0
-    chi = float(((observed - expected)[possible] ** 2 / expected[possible]).sum())
-    # The 0.999 quantiles of χ² with 1 and 2 degrees of freedom.
-    assert chi < (10.83, 13.82)[possible.sum() - 2]
-
-
-def test_a_decision_is_the_same_each_time_it_is_made() -> None:
-    policy = taught(POLICIES["linucb, greedy"])
-
-    for number in range(50):
-        question = opportunity(number, "home", "till")
-        first = decide(question, catalogue=CATALOGUE, history=SEEN, policy=policy)
-        again = decide(question, catalogue=CATALOGUE, history=SEEN, policy=policy)
-        assert first == again
-
-
-def test_a_decision_holds_all_that_is_needed_to_make_it_again() -> None:
-    policy = taught(POLICIES["linucb, greedy"])
-    question = opportunity(7, segment="new")
-
-    decision = asked(question, SEEN, policy)
-
-    assert asked(decision.opportunity, decision.history, policy) == decision
-    assert decision.catalogue == CATALOGUE.version
-    assert (decision.policy, decision.model) == (policy.version, policy.model)
-    assert sum(decision.probabilities) == PROBABILITY_UNITS
-    assert 0.0 < decision.propensity <= 1.0
-    at = decision.actions.index(decision.chosen)
-    assert decision.propensity == decision.probabilities[at] / PROBABILITY_UNITS
-
-
-def test_what_is_out_is_never_drawn_and_says_why() -> None:
-    policy = taught(POLICIES["linucb, greedy"])
-    reasons = {
-        "tea": ("FREQUENCY_CAP", NOW_MS - 1 + DAY_MS),
-        "oats": ("NOT_ELIGIBLE", None),
-        "past": ("EXPIRED", None),
-        "soon": ("NOT_STARTED", 19 * DAY_MS),
-    }
-    for number in range(200):
-        question = opportunity(number, "home", "till")
-        verdict = decide(question, catalogue=CATALOGUE, history=SEEN, policy=policy)
-        rejected = {
-            r.offer_id: (r.reason, r.next_eligible_ms) for r in verdict.rejections
-        }
-        assert rejected == reasons
-        chosen = CATALOGUE.actions[verdict.decision.chosen]
-        assert chosen.offer_id in {"", "jam"}
-
-
-def test_no_offer_is_always_among_the_actions_and_first() -> None:
-    for placements in (("home",), ("till",), ("home", "till")):
-        actions, _ = eligible(opportunity(0, *placements), CATALOGUE, SEEN)
-
-        assert actions[0].index == NO_OFFER
-        assert [a.index for a in actions].count(NO_OFFER) == 1
+    assert verdict.rejections == ()
+    assert could(SHOP, SEEN, question) == ["oats/default/home"]
 
 
 def test_when_an_offer_is_eligible_again_depends_on_all_its_gates() -> None:
-    dismissed = msgspec.structs.replace(
-        SEEN, dismissals={"tea": Dismissal(1, NOW_MS - 1)}
+    tallies = {"shown": Tally((NOW - 1,)), "dismissed": Tally((NOW - 1,))}
+    dismissed = Past(History((Track(Subject("tea", "default", "home"), tallies),)))  # type: ignore[arg-type]
+
+    _, rejections = eligible(asked(), SHOP, dismissed)
+
+    assert rejections[0] == Rejection(
+        "tea", "default", "home", "DISMISSED", "dismissal", NOW - 1 + 3 * DAY
     )
 
-    _, rejections = eligible(opportunity(0, "home"), CATALOGUE, dismissed)
 
-    assert rejections[0] == Rejection("tea", "DISMISSED", NOW_MS - 1 + 3 * DAY_MS)
+def test_where_there_is_no_candidate_it_is_said_why_there_is_none() -> None:
+    catalogue = read(
+        """
+        [placements.home]
+        [offers.tea]
+        placements = ["home"]
+        moments = ["renewal"]
+        [offers.jam]
+        placements = ["home"]
+        state = "paused"
+        """
+    )
 
+    verdict = decide(asked(), catalogue=catalogue, past=Past(), policy=ANY)
 
-def test_an_offer_may_be_shown_for_a_while_but_not_beyond_its_end() -> None:
-    policy = Policy(PolicySettings(LinUCBSettings(), EpsilonGreedy(epsilon=1.0)))
-    text = '[placements.home]\n[offers.tea]\nplacements = ["home"]\nend = {}'
-    ends = {"1970-01-11T00:05:00Z": 300_000, "1970-01-12T00:00:00Z": 600_000}
-    for end, span_ms in ends.items():
-        catalogue = catalogues.read(text.format(end))
-        spans = {
-            (decision.chosen, decision.valid_until_ms - NOW_MS)
-            for decision in (
-                decide(
-                    opportunity(number),
-                    catalogue=catalogue,
-                    history=History(),
-                    policy=policy,
-                ).decision
-                for number in range(30)
-            )
-        }
-        assert spans == {(NO_OFFER, 600_000), (1, span_ms)}
+    reasons = [(r.offer_id, r.reason, r.gate) for r in verdict.rejections]
+    assert reasons == [
+        ("tea", "NOT_ELIGIBLE", "moments"),
+        ("jam", "PAUSED", "lifecycle"),
+    ]
 
 
-def decision_of(probabilities: tuple[int, ...]) -> Decision:
+def decision_between(probabilities: tuple[int, ...]) -> Decision:
     return Decision(
-        opportunity=opportunity(),
+        opportunity=asked(),
         catalogue="c",
         policy="p",
         model="0.0",
@@ -233,6 +153,10 @@ def decision_of(probabilities: tuple[int, ...]) -> Decision:
     )
 
 
+def rejected(reason: str, next_eligible_ms: int | None = None) -> Rejection:
+    return Rejection("tea", "default", "home", reason, "gate", next_eligible_ms)
+
+
 @pytest.mark.parametrize(
     ("probabilities", "rejections", "why"),
     [
@@ -240,13 +164,13 @@ def decision_of(probabilities: tuple[int, ...]) -> Decision:
         ((500, 500), [], ("LOW_VALUE", None)),
         ((100, 900), [], ("EXPLORATION", None)),
         ((1_000,), [], ("NO_CANDIDATE", None)),
-        ((1_000,), [Rejection("a", "EXPIRED")], ("EXPIRED", None)),
+        ((1_000,), [rejected("EXPIRED")], ("EXPIRED", None)),
         (
             (1_000,),
             [
-                Rejection("a", "EXPIRED"),
-                Rejection("b", "DISMISSED", 7),
-                Rejection("c", "FREQUENCY_CAP", 5),
+                rejected("EXPIRED"),
+                rejected("DISMISSED", 7),
+                rejected("FREQUENCY_CAP", 5),
             ],
             ("FREQUENCY_CAP", 5),
         ),
@@ -257,43 +181,208 @@ def test_silence_says_why(
     rejections: list[Rejection],
     why: tuple[str, int | None],
 ) -> None:
-    assert silence(decision_of(probabilities), rejections) == why
+    assert silence(decision_between(probabilities), rejections) == why
 
 
-SHOWN = st.builds(
-    Impression,
-    st.integers(0, 40 * DAY_MS),
-    st.sampled_from(["tea", "jam", "oats", "gone"]),
-    st.just("home"),
+# --- Overrides, fallbacks, snoozes --------------------------------------------------
+
+URGENT = read(
+    """
+    [spacing]
+    interruptive = "1h"
+    [placements.home]
+    kind = "modal"
+    caps = [{ limit = 1, window = "1d" }]
+    [categories.news]
+    [offers.recall]
+    placements = ["home"]
+    categories = ["news"]
+    override = "critical"
+    caps = [{ limit = 1, window = "7d" }]
+    [offers.tea]
+    placements = ["home"]
+    """
 )
-HELD = st.builds(
-    Reservation,
-    st.integers(0, 40 * DAY_MS),
-    st.sampled_from(["tea", "jam", "gone"]),
-    st.just("home"),
-    st.just("d"),
-)
+SHOWN = Past(History((shown(NOW - 1, offer="recall"),)))
 
 
-@given(
-    st.lists(SHOWN, max_size=8),
-    st.lists(HELD, max_size=3),
-    st.integers(0, 41 * DAY_MS),
+def test_a_critical_offer_goes_past_caps_and_each_is_told() -> None:
+    decision = decide(asked(), catalogue=URGENT, past=SHOWN, policy=ANY).decision
+
+    explanation = explain(decision, URGENT)
+
+    assert could(URGENT, SHOWN, asked()) == ["recall/default/home"]
+    assert [(b.gate, b.reason) for b in explanation.bypasses] == [
+        ("spacing", "SPACING"),
+        ("placement_cap", "FREQUENCY_CAP"),
+        ("offer_cap", "FREQUENCY_CAP"),
+    ]
+    assert [(r.offer_id, r.gate) for r in explanation.refusals] == [("tea", "spacing")]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        History(preferences=Preferences(opt_outs={"all": NOW})),
+        History(preferences=Preferences(opt_outs={"category:news": NOW})),
+        History(preferences=Preferences(opt_outs={"offer:recall": NOW})),
+        History(snoozes={"recall": Snooze(NOW + 1, 1, NOW)}),
+    ],
 )
-def test_what_is_logged_of_a_past_is_all_that_decides(
-    shown: list[Impression], held: list[Reservation], at_ms: int
+def test_a_critical_offer_does_not_go_past_what_the_user_has_asked_for(
+    history: History,
 ) -> None:
-    dismissals = {"tea": Dismissal(1, at_ms), "gone": Dismissal(2, 5)}
-    past = History(tuple(sorted(shown)), tuple(held), dismissals)
-    asked = Opportunity("0" * 36, at_ms, "ada", ("home",))
-    policy = Policy(PolicySettings())
+    for past in (Past(history), Past(NO_HISTORY, history)):
+        if past.account is history and history.snoozes:
+            continue  # A snooze is the user's own.
+        assert "recall/default/home" not in could(URGENT, past, asked())
 
-    verdict = decide(asked, catalogue=CATALOGUE, history=past, policy=policy)
-    again = decide(
-        asked, catalogue=CATALOGUE, history=verdict.decision.history, policy=policy
+
+def test_a_critical_offer_is_stopped_like_any_other() -> None:
+    past = Past(conditions=Conditions(stopped=("offer:recall",)))
+
+    assert could(URGENT, past, asked()) == ["tea/default/home"]
+
+
+LAST = """
+    [products.card]
+    [categories.plans]
+    [placements.home]
+    fallback = "water"
+    {}
+    [offers.tea]
+    placements = ["home"]
+    eligible = "segment == 'new'"
+    [offers.water]
+    placements = ["home"]
+    {}
+    """
+
+
+def test_a_fallback_is_for_where_nothing_else_may_be_shown() -> None:
+    catalogue = read(LAST.format("", ""))
+    new = asked(context=Context(segment="new"))
+
+    assert could(catalogue, Past(), new) == ["tea/default/home"]
+    assert could(catalogue, Past(), asked()) == ["water/default/home"]
+
+    decision = decide(new, catalogue=catalogue, past=Past(), policy=ANY).decision
+    (refusal,) = explain(decision, catalogue).refusals
+    assert (refusal.offer_id, refusal.reason, refusal.gate) == (
+        "water",
+        "NO_CANDIDATE",
+        "fallback",
     )
 
-    assert again == verdict
-    logged = verdict.decision.history
-    assert len(logged.impressions) <= 1  # The one cap there is counts one.
-    assert "gone" not in logged.dismissals
+
+@pytest.mark.parametrize(
+    ("placement", "offer"),
+    [
+        ("", 'state = "paused"'),
+        ("", 'state = "draft"'),
+        ("", "end = 1970-01-02T00:00:00Z"),
+        ("", 'moments = ["renewal"]'),
+        ("", 'requires = ["card"]'),
+        ("", "eligible = \"segment == 'old'\""),
+        ("", 'caps = [{ limit = 1, window = "1d" }]'),
+        ('categories = ["plans"]', ""),
+    ],
+)
+def test_a_fallback_passes_its_own_gates_or_is_not_shown(
+    placement: str, offer: str
+) -> None:
+    catalogue = read(LAST.format(placement, offer), linted=False)
+    past = Past(History((shown(NOW - 1, offer="water"),)))
+
+    verdict = decide(asked(), catalogue=catalogue, past=past, policy=ANY)
+
+    assert verdict.decision.actions == (NO_OFFER,)
+    assert {r.offer_id for r in verdict.rejections} >= {"water"}
+
+
+RENEWAL = read(
+    """
+    [products.card]
+    [categories.plans]
+    [placements.home]
+    [placements.side]
+    categories = ["plans"]
+    [placements.bar]
+    fallback = "tea"
+    [offers.tea]
+    placements = ["home", "side", "bar"]
+    moments = ["renewal"]
+    requires = ["card"]
+    """,
+    linted=False,
+)
+
+
+def test_a_snoozed_offer_comes_back_once_at_any_moment() -> None:
+    owner = History(state=State(owned={"card": 0}))
+
+    def at(now_ms: int, snooze: Snooze, moment: str = "") -> list[str]:
+        history = msgspec.structs.replace(owner, snoozes={"tea": snooze})
+        context = Context(moment=Moment(moment))
+        return could(RENEWAL, Past(history), asked(0, at_ms=now_ms, context=context))
+
+    snooze = Snooze(NOW, 1, NOW - HOUR)
+    assert at(NOW - 1, snooze) == []
+    assert at(NOW, snooze) == ["tea/default/home"]
+    # At its own moment it is there as well, but not twice.
+    assert at(NOW, snooze, "renewal") == ["tea/default/home"]
+    assert at(NOW, msgspec.structs.replace(snooze, returned=True)) == []
+
+
+def test_what_comes_back_passes_all_other_gates() -> None:
+    due = {"tea": Snooze(NOW, 1, NOW - HOUR)}
+
+    assert could(RENEWAL, Past(History(snoozes=due)), asked()) == []
+    owner = Past(History(snoozes=due, state=State(owned={"card": 0})))
+    assert could(RENEWAL, owner, asked(0, "side")) == []
+    # Where it is the fallback it has its place already.
+    assert could(RENEWAL, owner, asked(0, "bar")) == ["tea/default/bar"]
+    assert could(RENEWAL, owner, asked(0, "home", offers=("jam",))) == []
+
+
+def test_what_is_required_is_required_together() -> None:
+    catalogue = read(
+        """
+        [products.basic]
+        [products.tv]
+        [placements.home]
+        [offers.tea]
+        placements = ["home"]
+        requires = ["basic", "tv"]
+        """
+    )
+
+    def owning(*products: str) -> list[str]:
+        state = State(owned=dict.fromkeys(products, 0))
+        return could(catalogue, Past(History(state=state)), asked())
+
+    assert owning() == owning("basic") == owning("tv") == []
+    assert owning("tv", "basic") == ["tea/default/home"]
+
+
+# --- Until when ---------------------------------------------------------------------
+
+
+def test_an_offer_may_be_shown_for_a_while_but_not_beyond_its_end() -> None:
+    text = '[placements.home]\n[offers.tea]\nplacements = ["home"]\nend = {}'
+    ends = {"1970-01-11T00:05:00Z": 300_000, "1970-01-12T00:00:00Z": 600_000}
+    for end, span_ms in ends.items():
+        catalogue = read(text.format(end))
+        spans = {
+            (decision.chosen, decision.valid_until_ms - 10 * DAY)
+            for decision in (
+                decide(
+                    asked(number, at_ms=10 * DAY),
+                    catalogue=catalogue,
+                    past=Past(),
+                    policy=ANY,
+                ).decision
+                for number in range(30)
+            )
+        }
+        assert spans == {(NO_OFFER, 600_000), (1, span_ms)}

@@ -17,11 +17,13 @@ from policies.policy import (
     LinUCBSettings,
     Policy,
     PolicySettings,
+    PrioritySettings,
     Softmax,
     SquareCB,
     VowpalWabbitSettings,
 )
 
+SILENCE = Action(0, "", "", "", ())
 TEA = Action(1, "tea", "text", "home", ())
 JAM = Action(2, "jam", "text", "home", ())
 CONTEXT: Features = (("constant", 1.0), ("segment=free", 1.0))
@@ -67,11 +69,12 @@ def test_everything_changes_the_version_and_only_the_learner_the_learners() -> N
         PolicySettings(LinUCBSettings(), SquareCB(), "salt"),
         PolicySettings(LinUCBSettings(alpha=0.7), EpsilonGreedy(), "salt"),
         PolicySettings(VowpalWabbitSettings(), EpsilonGreedy(), "salt"),
+        PolicySettings(PrioritySettings(), EpsilonGreedy(), "salt"),
     ]
 
-    assert len({settings.version for settings in [base, *others]}) == 5
+    assert len({settings.version for settings in [base, *others]}) == 6
     same = [settings.learner_version == base.learner_version for settings in others]
-    assert same == [True, True, False, False]
+    assert same == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -122,7 +125,9 @@ def test_policies_that_differ_in_exploration_share_what_is_parsed() -> None:
     assert first.learner.examples is second.learner.examples
 
 
-@pytest.mark.parametrize("learner", [LinUCBSettings(), VowpalWabbitSettings(bits=12)])
+@pytest.mark.parametrize(
+    "learner", [LinUCBSettings(), VowpalWabbitSettings(bits=12), PrioritySettings()]
+)
 def test_a_policy_may_replace_one_with_another_learner(
     learner: LearnerSettings,
 ) -> None:
@@ -137,6 +142,75 @@ def test_a_snapshot_of_another_learner_is_refused() -> None:
 
     with pytest.raises(ValueError, match="not of this kind"):
         Policy(SETTINGS[1], blob)
+
+
+def test_without_learning_the_catalogue_decides() -> None:
+    policy = Policy(PolicySettings(PrioritySettings(), EpsilonGreedy(epsilon=0.3)))
+    first = msgspec.structs.replace(JAM, priority=3)
+
+    chances = policy.distribution(CONTEXT, [SILENCE, TEA, first])
+    assert chances.tolist() == pytest.approx([0.1, 0.1, 0.8])
+    for _ in range(50):
+        policy.learn(CONTEXT, TEA, reward=1.0, propensity=0.1)
+    again = Policy(policy.settings, policy.save(), learned=policy.learned)
+    assert again.distribution(CONTEXT, [SILENCE, TEA, first]).tolist() == (
+        chances.tolist()
+    )
+
+
+class Certain:
+    """A learner whose scores are those that it is told."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+
+    def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
+        return np.array(self.scores)
+
+    def learn(
+        self, context: Features, action: Action, *, reward: float, propensity: float
+    ) -> None: ...
+
+    def save(self) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("scores", "priorities", "best"),
+    [
+        ((1.0, 1.0, 1.0), (0, 0, 0), [0, 1, 2]),
+        ((1.0, 1.0, 1.0), (5, 5, 5), [0, 1, 2]),
+        ((1.0, 1.0, 1.0), (0, 2, 1), [1]),
+        ((1.0, 1.0, 1.0), (0, -2, -1), [0]),
+        ((1.0, 1.0, 0.5), (0, 1, 9), [1]),
+        ((1.0, 1.0, 0.999), (1, 1, 9), [0, 1]),
+        ((0.0, 1.0, 0.0), (9, -9, 9), [1]),
+        ((-7.0, -7.0, -8.0), (0, 1, 2), [1]),
+    ],
+)
+def test_of_equal_scores_the_highest_priority_goes_first(
+    scores: tuple[float, ...], priorities: tuple[int, ...], best: list[int]
+) -> None:
+    actions = [
+        Action(at, f"{at}", "text", "home", (), priority)
+        for at, priority in enumerate(priorities)
+    ]
+    greedy = Policy(PolicySettings(exploration=EpsilonGreedy(epsilon=0.0)))
+    soft = Policy(PolicySettings(exploration=Softmax(temperature=1.0)))
+    certain: Learner = Certain(*scores)
+    greedy.learner = soft.learner = certain
+
+    chances = greedy.distribution(CONTEXT, actions)
+
+    assert np.flatnonzero(chances).tolist() == best
+    assert chances[best].tolist() == [1.0 / len(best)] * len(best)
+    # By a hair: who explores by how much better an action is sees no difference.
+    plain = [msgspec.structs.replace(action, priority=0) for action in actions]
+    np.testing.assert_allclose(
+        soft.distribution(CONTEXT, actions),
+        soft.distribution(CONTEXT, plain),
+        rtol=1e-12,
+    )
 
 
 class Broken:

@@ -1,0 +1,269 @@
+"""The contract of stores towards the learner, kept by every kind of URL."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from policies.model import Money, Outcome, Resolution
+from server.stores.base import ServingStore, Snapshot, TrainingStore
+from tests.contracts.stores import decision, name_of, outcome, put, tell
+
+# --- The training stream ----------------------------------------------------------
+
+
+async def put_many(
+    store: ServingStore, count: int, *, report: bool = True
+) -> list[str]:
+    """Store decisions with an outcome each; return their ids."""
+    made = [decision(user=f"user-{n}", chosen=n % 2) for n in range(count)]
+    for one in made:
+        await put(store, one)
+        if report:
+            await tell(store, one, outcome())
+    return [name_of(one) for one in made]
+
+
+async def test_an_outcome_with_everything_is_read_back_by_the_learner(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    made = decision()
+    euro = Money("EUR", 950)
+    full = Outcome(
+        "a",
+        "accepted",
+        1_100,
+        viewed_ms=5,
+        snoozed_until_ms=6,
+        revenue=euro,
+        list_price=euro,
+        discount=Money("EUR", 0),
+        margin=euro,
+    )
+    await put(store, made)
+
+    await tell(store, made, full)
+
+    (joinable,) = training.joinable([name_of(made)])
+    assert joinable.decision == made
+    assert joinable.outcomes == [full]
+
+
+async def test_the_decisions_of_a_call_are_news_each_for_itself(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    calls = [
+        [
+            decision(user=f"user-{n}", slot=slot, chosen=(n + slot) % 2)
+            for slot in range(3)
+        ]
+        for n in range(4)
+    ]
+    made = [one for call in calls for one in call]
+    for call in calls:
+        await put(store, *call)
+
+    await tell(store, made[7], outcome())
+    await tell(store, made[1], outcome())
+
+    silent = [name_of(one) for one in made if not one.chosen]
+    reported = [name_of(made[7]), name_of(made[1])]
+    assert training.changed(100, silences=False)[0] == reported
+    changed, watermark = training.changed(4, silences=True)
+    assert changed == [*reported, *silent[:2]]
+    training.append([], {}, watermark)
+    changed, watermark = training.changed(100, silences=True)
+    assert changed == silent[2:]
+    training.append([], {}, watermark)
+    assert training.changed(100, silences=True)[0] == []
+
+
+async def test_every_outcome_is_news_once(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 25)
+    seen: list[str] = []
+
+    while True:
+        changed, watermark = training.changed(10, silences=False)
+        assert training.changed(10, silences=False) == (changed, watermark)
+        if not changed:
+            break
+        seen += changed
+        training.append([], dict.fromkeys(changed), watermark)
+
+    assert names == seen
+    await tell(store, decision(user="user-3"), outcome("later"))
+    assert training.changed(10, silences=False)[0] == [names[3]]
+
+
+async def test_a_decision_with_several_outcomes_is_news_once_at_a_time(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    made = decision()
+    await put(store, made)
+
+    await tell(store, made, *(outcome(str(n)) for n in range(5)))
+
+    assert training.changed(100, silences=False)[0] == [name_of(made)]
+
+
+async def test_silences_are_news_of_themselves_where_that_is_asked(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 6, report=False)
+
+    changed, watermark = training.changed(100, silences=True)
+
+    assert changed == names[::2]
+    training.append([], {}, watermark)
+    assert training.changed(100, silences=True)[0] == []
+
+
+async def test_positions_are_counted_without_gaps(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 9)
+    for number in range(3):
+        batch = names[3 * number : 3 * number + 3]
+        training.append([Resolution(n, 0.5) for n in batch], {}, None)
+        with pytest.raises(Exception, match=r".") as _:
+            training.append([Resolution(names[0], None)], {}, None)  # type: ignore[arg-type] # It fails.
+
+    rows = training.stream(training.epoch(), 0, 100)
+
+    assert [row.position for row in rows] == list(range(1, 10))
+    assert [row.resolution.decision_id for row in rows] == names
+    assert [row.position for row in training.stream(training.epoch(), 4, 2)] == [5, 6]
+    assert rows[0].decision == decision(user="user-0", chosen=0)
+
+
+async def test_rows_and_watermark_move_together_or_not_at_all(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 3)
+    before = training.changed(10, silences=False)
+
+    with pytest.raises(Exception, match=r"."):
+        training.append(
+            [Resolution(names[0], 1.0), Resolution(names[1], None)],  # type: ignore[arg-type] # It fails.
+            dict.fromkeys(names),
+            before[1],
+        )
+
+    assert training.changed(10, silences=False) == before
+    assert training.stream(training.epoch(), 0, 10) == []
+    assert training.due(10**15, 10) == []
+
+
+async def test_what_waits_is_due_when_its_time_has_come(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 4)
+    waits = dict(zip(names, (300, 100, None, 200), strict=True))
+
+    training.append([], waits, None)
+
+    assert training.due(99, 10) == []
+    assert training.due(100, 10) == [names[1]]
+    assert training.due(1_000, 10) == [names[1], names[3], names[0]]
+    assert training.due(1_000, 2) == [names[1], names[3]]
+    training.append([], {names[1]: None}, None)
+    assert training.due(1_000, 10) == [names[3], names[0]]
+
+
+async def test_what_was_joined_is_remembered(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    (name,) = await put_many(store, 1)
+    assert training.joinable([name])[0].state == (0, None)
+
+    for revision, reward in ((1, -0.01), (2, 0.99)):
+        training.append([Resolution(name, reward, revision)], {name: None}, None)
+
+        assert training.joinable([name])[0].state == (revision, reward)
+    training.append([], {name: 7}, None)
+    assert training.joinable([name])[0].state == (2, 0.99)
+
+
+async def test_unknown_decisions_are_not_joinable(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 3)
+
+    found = training.joinable([names[2], "0" * 32, names[0]])
+
+    assert [name_of(j.decision) for j in found] == [names[2], names[0]]
+    assert training.joinable([]) == []
+
+
+# --- Models -----------------------------------------------------------------------
+
+
+async def test_a_snapshot_is_there_for_all_once_it_is_published(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    assert training.latest_snapshot("a") is None
+    assert await store.latest_snapshot("a", after=(0, 0)) is None
+    snapshot = Snapshot("a", training.epoch(), 7, bytes(range(256)) * 1_000)
+
+    training.publish(snapshot, keep=2)
+
+    assert training.latest_snapshot("a") == snapshot
+    assert await store.latest_snapshot("a", after=(0, 0)) == snapshot
+    assert await store.latest_snapshot("a", after=(training.epoch(), 6)) == snapshot
+    assert await store.latest_snapshot("a", after=(training.epoch(), 7)) is None
+    assert await store.latest_snapshot("b", after=(0, 0)) is None
+
+
+async def test_only_the_last_snapshots_of_a_learner_are_kept(
+    url: str, store: ServingStore, training: TrainingStore
+) -> None:
+    epoch = training.epoch()
+    training.publish(Snapshot("other", epoch, 1, b"x"), keep=3)
+    for position in range(1, 8):
+        training.publish(Snapshot("a", epoch, position, b"%d" % position), keep=3)
+
+    kept = sqlite3.connect(url.removeprefix("sqlite:///"))
+    rows = kept.execute(
+        "select learner, position from snapshots_v1 order by learner, position"
+    ).fetchall()
+    kept.close()
+
+    assert rows == [("a", 5), ("a", 6), ("a", 7), ("other", 1)]
+    latest = await store.latest_snapshot("a", after=(0, 0))
+    assert latest is not None
+    assert latest.body == b"7"
+
+
+def test_a_snapshot_that_cannot_be_stored_leaves_the_last_one(
+    training: TrainingStore,
+) -> None:
+    first = Snapshot("a", training.epoch(), 1, b"1")
+    training.publish(first, keep=1)
+
+    with pytest.raises(Exception, match=r"."):
+        training.publish(Snapshot("a", training.epoch(), 2, None), keep=1)  # type: ignore[arg-type] # It fails.
+
+    assert training.latest_snapshot("a") == first
+
+
+async def test_the_learner_reads_the_catalogues_that_decisions_refer_to(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    assert training.catalogue("v") is None
+
+    await store.register(("v", "text"), ("p", "{}"))
+
+    assert training.catalogue("v") == "text"
+
+
+async def test_maintenance_loses_nothing(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 20)
+
+    training.maintain()
+
+    assert training.changed(100, silences=False)[0] == names
