@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,12 +16,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from policies import catalogue as catalogues
-from policies.catalogue import Catalogue
-from policies.errors import CatalogueError, FileError, Problem
-from server import supervisor, telemetry, worker
+from policies.errors import FileError, OpportuneError
+from server import activation, asking, loading, supervisor, telemetry, worker
 from server.settings import ServerSettings, Settings, read_settings
-from server.stores.opening import migrate_store
+from server.stores.opening import migrate_store, open_admin
 
 __all__ = ["main"]
 
@@ -31,6 +32,9 @@ app = typer.Typer(
 )
 _out = Console()
 _err = Console(stderr=True, highlight=False)
+
+_LISTED_MAX = 50
+_SCOPES = "all, offer:NAME, category:NAME or placement:NAME."
 
 SettingsOption = Annotated[
     Path,
@@ -50,11 +54,9 @@ def serve(settings: SettingsOption = Path("settings.toml")) -> None:
     """
     telemetry.configure_log()
     loaded = _load(settings)
-    _read_catalogue(loaded)
-    try:
+    with _plain_errors():
         migrate_store(loaded.store.url)
-    except RuntimeError as error:
-        _fail(str(error))
+        _take_into_use(loaded)
     try:
         asyncio.run(supervisor.supervise(settings, loaded))
     except OSError as error:
@@ -68,10 +70,9 @@ def lint(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Catalogues or settings files; one with [offers] or [placements] is"
-            " a catalogue.",
+            help="Catalogues, as files or folders, or settings files; a file with"
+            " [offers] or [placements] is a catalogue.",
             exists=True,
-            dir_okay=False,
         ),
     ],
 ) -> None:
@@ -86,10 +87,197 @@ def lint(
             _lint(file)
         except FileError as error:
             wrong = True
-            for problem in error.problems:
-                _err.print(f"{file}: {problem}", soft_wrap=True, markup=False)
+            _err.print(str(error), soft_wrap=True, markup=False)
     if wrong:
         raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    decision_id: Annotated[str, typer.Argument(help="As GetOffer answered it.")],
+    settings: SettingsOption = Path("settings.toml"),
+) -> None:
+    """Say why a decision was as it was: what could be shown, and why the rest not.
+
+    Every gate is asked again about everything that the decision was made from, so that
+    the answer is the same years later.
+    """
+    loaded = _load(settings)
+    with _plain_errors():
+        explanation, catalogue = asyncio.run(asking.explained(loaded, decision_id))
+    _out.print(asking.answer(explanation, catalogue, chosen=True))
+
+
+@app.command()
+def check(
+    *,
+    user: Annotated[str, typer.Option(help="The user who would see it.")],
+    placement: Annotated[
+        list[str], typer.Option(help="A placement that can render; repeat for more.")
+    ],
+    settings: SettingsOption = Path("settings.toml"),
+    account: Annotated[str, typer.Option(help="The user's account.")] = "",
+    moment: Annotated[str, typer.Option(help="What just happened.")] = "",
+    role: Annotated[str, typer.Option(help="The user's role.")] = "",
+    segment: Annotated[str, typer.Option(help="The user's segment.")] = "",
+    session: Annotated[str, typer.Option(help="The user's visit.")] = "",
+    offer: Annotated[
+        list[str] | None, typer.Option(help="Consider this offer only; repeat.")
+    ] = None,
+    usage: Annotated[
+        list[str] | None,
+        typer.Option(help="storage_gb=92/100, or tasks=95/100@2.5 a day; repeat."),
+    ] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="pages=30, plan=basic, beta=true; repeat.")
+    ] = None,
+    cart: Annotated[
+        list[str] | None, typer.Option(help="A product in the cart; repeat.")
+    ] = None,
+    at: Annotated[
+        dt.datetime | None,
+        typer.Option(help="When, in UTC; now if left out.", show_default=False),
+    ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(help="Try this catalogue instead of what is in use.", exists=True),
+    ] = None,
+) -> None:
+    """Say what would be shown to a user now, without deciding anything.
+
+    What is remembered of the user counts, and nothing is stored. For example: check
+    --user ada --placement sidebar --moment limit_near --usage storage_gb=92/100
+    """
+    loaded = _load(settings)
+    at_ms = worker.system_clock()
+    if at is not None:
+        at_ms = round(at.replace(tzinfo=dt.UTC).timestamp() * 1_000)
+    with _plain_errors():
+        opportunity = asking.opportunity_of(
+            user=user,
+            account=account,
+            session=session,
+            placements=placement,
+            offers=offer or (),
+            moment=moment,
+            role=role,
+            segment=segment,
+            usage=usage or (),
+            features=feature or (),
+            cart=cart or (),
+            at_ms=at_ms,
+        )
+        draft = None if catalogue is None else activation.compile_source(catalogue)
+        explanation, compiled = asyncio.run(asking.check(loaded, opportunity, draft))
+    _out.print(asking.answer(explanation, compiled, chosen=False))
+
+
+@app.command()
+def load(
+    *,
+    settings: SettingsOption = Path("settings.toml"),
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A catalogue to take the place of the one in the settings.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    who: Annotated[
+        str, typer.Option(help="Who, for the record; you if left out.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing, only say what would be.")
+    ] = False,
+) -> None:
+    """Take a catalogue into use: linted, compared, tried on the last day, recorded.
+
+    Prints what is different from the catalogue that is in use, and what it would have
+    meant for up to 10,000 decisions of the last 24 hours. A running server follows
+    within seconds. With FILE, the file that the settings name is replaced by it. A bad
+    catalogue is refused, and the one before stays in use.
+    """
+    loaded = _load(settings)
+    path = Path(loaded.catalogue.file)
+    with _plain_errors():
+        migrate_store(loaded.store.url)
+        with closing(open_admin(loaded.store.url)) as store:
+            if dry_run:
+                loading.preview(store, file or path, _out)
+                return
+            done = activation.load(
+                file or path,
+                store,
+                who=who or activation.me(),
+                reason=reason,
+                at_ms=worker.system_clock(),
+                before_use=lambda: loading.preview(store, file or path, _out),
+            )
+            if file is not None:
+                loading.replace(path, file)
+    state = "in use" if done.fresh else "in use already"
+    _out.print(f"catalogue {done.catalogue.version} is {state}", highlight=False)
+
+
+@app.command()
+def loads(
+    settings: SettingsOption = Path("settings.toml"),
+    limit: Annotated[int, typer.Option(help="How many of the last ones.", min=1)] = 20,
+) -> None:
+    """List the catalogues that were taken into use or refused: who, when, what, why."""
+    with _plain_errors(), closing(open_admin(_load(settings).store.url)) as store:
+        _out.print(loading.history(store.activations(limit)))
+
+
+@app.command()
+def stop(
+    scope: Annotated[str, typer.Argument(help=_SCOPES)],
+    settings: SettingsOption = Path("settings.toml"),
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    who: Annotated[
+        str, typer.Option(help="Who, for the record; you if left out.")
+    ] = "",
+) -> None:
+    """Stop showing offers, on every worker within a second.
+
+    What was decided and not shown yet is withdrawn too: CheckDecision says so.
+    """
+    _switch(settings, scope, reason, who, on=False)
+
+
+@app.command()
+def resume(
+    scope: Annotated[str, typer.Argument(help=_SCOPES)],
+    settings: SettingsOption = Path("settings.toml"),
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    who: Annotated[
+        str, typer.Option(help="Who, for the record; you if left out.")
+    ] = "",
+) -> None:
+    """Show again what was stopped."""
+    _switch(settings, scope, reason, who, on=True)
+
+
+@app.command()
+def stops(settings: SettingsOption = Path("settings.toml")) -> None:
+    """List what was stopped, and what was resumed: who, when, why."""
+    with _plain_errors(), closing(open_admin(_load(settings).store.url)) as store:
+        _out.print(loading.switches(store.switches()))
+
+
+def _switch(settings: Path, scope: str, reason: str, who: str, *, on: bool) -> None:
+    with _plain_errors(), closing(open_admin(_load(settings).store.url)) as store:
+        loading.check_scope(store, scope)
+        change = store.resume if on else store.stop
+        change(
+            scope,
+            who=who or activation.me(),
+            reason=reason,
+            at_ms=worker.system_clock(),
+        )
+    _out.print(f"{scope} is {'on again' if on else 'stopped'}", highlight=False)
 
 
 @app.command(hidden=True)
@@ -102,10 +290,9 @@ def work(
     telemetry.configure_log()
     loaded = _load(settings)
     here: ServerSettings = msgspec.structs.replace(loaded.server, address=address)
-    catalogue = _read_catalogue(loaded)
     loaded = msgspec.structs.replace(loaded, server=here)
     with _plain_errors():
-        asyncio.run(worker.serve(loaded, catalogue.text, index=index))
+        asyncio.run(worker.serve(loaded, index=index))
 
 
 @app.command(hidden=True)
@@ -122,7 +309,7 @@ def _plain_errors() -> Iterator[None]:
     """Say what an operator can mend in a line."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, OpportuneError) as error:
         _fail(str(error))
 
 
@@ -133,35 +320,40 @@ def _load(path: Path) -> Settings:
         _fail(str(error))
 
 
-def _read_catalogue(settings: Settings) -> Catalogue:
+def _take_into_use(settings: Settings) -> None:
+    path = Path(settings.catalogue.file)
+    store = open_admin(settings.store.url)
     try:
-        return _catalogue(Path(settings.catalogue.file))
-    except FileError as error:
-        _fail(str(error))
-
-
-def _catalogue(path: Path) -> Catalogue:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogueError(str(path), [Problem("file", str(error))]) from None
-    return catalogues.read(text, str(path))
+        activation.load(
+            path,
+            store,
+            who=activation.me(),
+            reason="the server was started",
+            at_ms=worker.system_clock(),
+        )
+    finally:
+        store.close()
 
 
 def _lint(path: Path) -> None:
     """Check a file, and say what is in it."""
-    text = path.read_bytes()
-    if b"[offers" not in text and b"[placements" not in text:
+    if not path.is_dir() and not _is_catalogue(path.read_bytes()):
         settings = read_settings(path)
         _out.print(f"{path}: settings, no problems", highlight=False, soft_wrap=True)
         path = Path(settings.catalogue.file)
-    catalogue = _catalogue(path)
+    catalogue = activation.compile_source(path)
     _out.print(f"{path}: catalogue, no problems", highlight=False, soft_wrap=True)
-    table = Table("offer", "actions")
-    for offer_id in catalogue.offers:
-        actions = sum(action.offer_id == offer_id for action in catalogue.actions)
-        table.add_row(offer_id, str(actions))
+    counts = Counter(action.offer_id for action in catalogue.actions)
+    table = Table("offer", "state", "actions")
+    for offer_id, offer in islice(catalogue.offers.items(), _LISTED_MAX):
+        table.add_row(offer_id, offer.spec.state, str(counts[offer_id]))
+    if len(catalogue.offers) > _LISTED_MAX:
+        table.add_row(f"and {len(catalogue.offers) - _LISTED_MAX} more", "", "")
     _out.print(table)
+
+
+def _is_catalogue(text: bytes) -> bool:
+    return b"[offers" in text or b"[placements" in text
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,159 +1,223 @@
-"""The decision service: translate, load, decide, commit, answer."""
+"""The decision service: translate, decide, report, explain."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import grpc.aio
 
-from opportune.v1 import decision_service_pb2
+from opportune.v1 import decision_pb2
+from opportune.v1 import decision_service_pb2 as pb
 from opportune.v1.decision_service_pb2_grpc import DecisionServiceServicer
-from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
-from policies.engine import Verdict, decide, eligible, silence
+from policies.engine import Explanation, explain, message_of
 from policies.errors import InvalidRequestError, NotFoundError
-from policies.features import unknown_features
-from policies.history import reserve
-from policies.identity import is_decision_id, root_of
-from policies.model import NO_OFFER, Decision, Opportunity
-from policies.policy import Policy
+from policies.gates import Ruling
+from policies.identity import is_decision_id
+from policies.model import NO_OFFER, Decision
 from server import codec, telemetry
-from server.stores.base import ServingStore
+from server.current import Current
+from server.deciding import Answer, Decider
+from server.reporting import Report, fold_of
+from server.stores.base import Histories, ServingStore
 
-__all__ = ["DecisionService", "system_clock"]
+__all__ = ["DecisionService"]
 
 _GET_OFFER = telemetry.SECONDS.labels("GetOffer")
+_BATCH_GET_OFFERS = telemetry.SECONDS.labels("BatchGetOffers")
 _REPORT_OUTCOME = telemetry.SECONDS.labels("ReportOutcome")
-_OFFERED = telemetry.DECISIONS.labels("OFFER")
-
-
-def system_clock() -> int:
-    """Return the time in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class DecisionService(DecisionServiceServicer):
     """Serves decisions of one tenant from one store.
 
-    Attributes:
-        catalogue: What is offered now.
-        policy: What decides now; a newer one may take its place between two requests.
+    Args:
+        store: Where decisions and outcomes are.
+        decider: What makes decisions.
+        current: What is offered now.
+        tenant: Whose users these are.
+        clock: Returns the time in milliseconds since 1970.
     """
 
     def __init__(
         self,
         store: ServingStore,
-        catalogue: Catalogue,
-        policy: Policy,
+        decider: Decider,
+        current: Current,
         *,
         tenant: str,
-        clock: Callable[[], int] = system_clock,
+        clock: Callable[[], int],
     ) -> None:
-        self.catalogue = catalogue
-        self.policy = policy
         self._store = store
+        self._decider = decider
+        self._current = current
         self._tenant = tenant
         self._clock = clock
-        self._compiled = lru_cache(maxsize=8)(catalogues.read)
 
     async def GetOffer(
         self,
-        request: decision_service_pb2.GetOfferRequest,
+        request: pb.GetOfferRequest,
         context: grpc.aio.ServicerContext[Any, Any],
-    ) -> decision_service_pb2.GetOfferResponse:
-        """Choose an offer or silence, and store the choice before answering."""
+    ) -> pb.GetOfferResponse:
+        """Choose offers or silence, and store the choice before answering."""
         del context  # Errors are raised, and become statuses in server.status.
         with _GET_OFFER.time():
+            request_id = request.request_id or uuid.uuid4().hex
             try:
                 opportunity = codec.opportunity_from_proto(
                     request,
-                    request_id=request.request_id or uuid.uuid4().hex,
+                    request_id=request_id,
                     tenant=self._tenant,
                     at_ms=self._clock(),
-                    catalogue=self.catalogue,
+                    catalogue=self._current.catalogue,
                 )
             except InvalidRequestError:
                 # A retry is answered whatever the catalogue has become meanwhile.
-                decision_id = codec.decision_id_of(
-                    request, request.request_id, self._tenant
-                )
-                stored = await self._store.decision(decision_id)
-                if stored is None:
+                answers = await self._earlier(request, request_id)
+                if not answers:
                     raise
-                verdict, catalogue = await self._recall(stored)
             else:
-                verdict, catalogue = await self._decide(opportunity)
-            message = codec.decision_to_proto(*verdict, catalogue, request.view)
-            return decision_service_pb2.GetOfferResponse(decisions=[message])
+                answers = await self._decider.decide(
+                    opportunity, request_id, codec.decisions_max(request)
+                )
+            return await self._response(answers, request)
+
+    async def BatchGetOffers(
+        self,
+        request: pb.BatchGetOffersRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> pb.BatchGetOffersResponse:
+        """Choose for each request in turn, so that what one reserves binds the next."""
+        del context
+        with _BATCH_GET_OFFERS.time():
+            request_ids = [
+                each.request_id or uuid.uuid4().hex for each in request.requests
+            ]
+            try:
+                opportunities = codec.opportunities_from_proto(
+                    request,
+                    request_ids=request_ids,
+                    tenant=self._tenant,
+                    at_ms=self._clock(),
+                    catalogue=self._current.catalogue,
+                )
+            except InvalidRequestError:
+                # As with GetOffer: a retry is answered whatever is offered now.
+                pairs = zip(request.requests, request_ids, strict=True)
+                earlier = [await self._earlier(*pair) for pair in pairs]
+                if not earlier or not all(earlier):
+                    raise
+                pairs = zip(earlier, request.requests, strict=True)
+                return pb.BatchGetOffersResponse(
+                    responses=[await self._response(*pair) for pair in pairs]
+                )
+            responses: list[pb.GetOfferResponse] = []
+            for each, request_id, opportunity in zip(
+                request.requests, request_ids, opportunities, strict=True
+            ):
+                answers = await self._decider.decide(
+                    opportunity, request_id, codec.decisions_max(each)
+                )
+                responses.append(await self._response(answers, each))
+            return pb.BatchGetOffersResponse(responses=responses)
 
     async def ReportOutcome(
         self,
-        request: decision_service_pb2.ReportOutcomeRequest,
+        request: pb.ReportOutcomeRequest,
         context: grpc.aio.ServicerContext[Any, Any],
-    ) -> decision_service_pb2.ReportOutcomeResponse:
+    ) -> pb.ReportOutcomeResponse:
         """Store what a user did about a decision, on disk before answering."""
         del context
         with _REPORT_OUTCOME.time():
             decision = await self._find(codec.decision_id_from_proto(request))
             at_ms = self._clock()
-            catalogue = await self._catalogue_of(decision)
+            catalogue = await self._current.catalogue_of(decision)
             outcomes = codec.outcomes_from_proto(
                 request, decision=decision, at_ms=at_ms, currency=catalogue.currency
             )
-            offer = None
-            if decision.chosen != NO_OFFER:
-                action = catalogue.actions[decision.chosen]
-                offer = (action.offer_id, action.placement_id)
-            fresh = await self._store.report(decision, offer, outcomes)
-            for outcome, new in zip(outcomes, fresh, strict=True):
+            report = Report(decision, catalogue)
+            gone = await self._gone(decision, at_ms)
+            reported = await self._store.report(
+                decision,
+                outcomes,
+                fold_of(report, self._current.catalogue.memory, gone),
+                account=bool(decision.opportunity.account_id),
+            )
+            for outcome, new in zip(outcomes, reported.fresh, strict=True):
                 if new:
                     telemetry.OUTCOMES.labels(outcome.kind).inc()
-            return codec.results_to_proto(
-                outcomes,
-                fresh,
-                None if offer is None else offer[0],
-                at_ms=at_ms,
-                catalogue=self.catalogue,
+            why = gone(reported.before)
+            state = codec.offer_state(
+                offered=decision.chosen != NO_OFFER,
+                why=report.why_gone(why, reported.known, outcomes),
+                lapsed=reported.kept is False,
             )
+            return codec.results_to_proto(outcomes, reported.fresh, state)
 
-    async def _decide(self, opportunity: Opportunity) -> tuple[Verdict, Catalogue]:
-        """Decide until no other request has changed the history meanwhile."""
-        root = root_of(opportunity.decision_id)
-        while True:
-            catalogue = self.catalogue
-            version, history = await self._store.history(root, opportunity.user_id)
-            verdict = decide(
-                opportunity, catalogue=catalogue, history=history, policy=self.policy
-            )
-            decision = verdict.decision
-            after = None
-            if decision.chosen != NO_OFFER:
-                action = catalogue.actions[decision.chosen]
-                after = reserve(
-                    history,
-                    action.offer_id,
-                    action.placement_id,
-                    decision,
-                    grace_ms=catalogue.report_grace_ms,
+    async def CheckDecision(
+        self,
+        request: pb.CheckDecisionRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> pb.CheckDecisionResponse:
+        """Say whether what was decided may still be shown."""
+        del context
+        decision = await self._find(codec.named_decision_from_proto(request))
+        if decision.chosen == NO_OFFER:
+            return codec.check_to_proto(offered=False, why=None)
+        why = await self._decider.standing(decision, self._clock())
+        return codec.check_to_proto(offered=True, why=why)
+
+    async def ExplainDecision(
+        self,
+        request: pb.ExplainDecisionRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> decision_pb2.Explanation:
+        """Say why a decision was as it was, by making it again."""
+        del context
+        decision = await self._find(codec.named_decision_from_proto(request))
+        (answer,) = await self._decider.recall([decision])
+        return codec.explanation_to_proto(
+            await _explained(decision, answer.catalogue),
+            answer.verdict.rejections,
+            answer.catalogue,
+            message_of(decision, answer.catalogue),
+        )
+
+    async def _earlier(
+        self, request: pb.GetOfferRequest, request_id: str
+    ) -> list[Answer]:
+        first = codec.decision_id_of(request, request_id, self._tenant)
+        return await self._decider.recall(await self._store.decisions(first))
+
+    async def _response(
+        self, answers: list[Answer], request: pb.GetOfferRequest
+    ) -> pb.GetOfferResponse:
+        decisions: list[decision_pb2.Decision] = []
+        for verdict, catalogue in answers:
+            refusals = None
+            if request.view == decision_pb2.DECISION_VIEW_FULL:
+                refusals = (await _explained(verdict.decision, catalogue)).refusals
+            decisions.append(
+                codec.decision_to_proto(
+                    verdict.decision,
+                    verdict.rejections,
+                    catalogue,
+                    request.view,
+                    message=message_of(verdict.decision, catalogue),
+                    refusals=refusals,
                 )
-            stored = await self._store.commit(decision, version=version, after=after)
-            if stored is decision:
-                _count(verdict, catalogue)
-                return verdict, catalogue
-            if stored is not None:
-                return await self._recall(stored)
-            telemetry.CONFLICTS.inc()
+            )
+        return pb.GetOfferResponse(decisions=decisions)
 
-    async def _recall(self, decision: Decision) -> tuple[Verdict, Catalogue]:
-        """Find again what an earlier try of the same request was answered."""
-        catalogue = await self._catalogue_of(decision)
-        _, rejections = eligible(decision.opportunity, catalogue, decision.history)
-        return Verdict(decision, rejections), catalogue
+    async def _gone(
+        self, decision: Decision, at_ms: int
+    ) -> Callable[[Histories], Ruling | None]:
+        if decision.chosen == NO_OFFER:
+            return lambda _: None
+        return await self._decider.gone(decision, at_ms)
 
     async def _find(self, decision_id: str) -> Decision:
         decision = None
@@ -164,23 +228,8 @@ class DecisionService(DecisionServiceServicer):
             raise NotFoundError("decision", shown)
         return decision
 
-    async def _catalogue_of(self, decision: Decision) -> Catalogue:
-        if decision.catalogue == self.catalogue.version:
-            return self.catalogue
-        text = await self._store.catalogue(decision.catalogue)
-        if text is None:
-            raise RuntimeError(f"the store lost catalogue {decision.catalogue}")
-        # To compile a large one takes long enough for others to notice.
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._compiled, text)
 
-
-def _count(verdict: Verdict, catalogue: Catalogue) -> None:
-    decision = verdict.decision
-    if decision.chosen != NO_OFFER:
-        _OFFERED.inc()
-    else:
-        reason = silence(decision, verdict.rejections).reason
-        telemetry.DECISIONS.labels(reason).inc()
-    if unknown_features(decision.opportunity.context, catalogue.features):
-        telemetry.UNKNOWN_FEATURES.inc()
+async def _explained(decision: Decision, catalogue: Catalogue) -> Explanation:
+    """Explain a decision; to ask every gate of every action is not for the loop."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(None, explain, decision, catalogue)

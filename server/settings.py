@@ -81,7 +81,8 @@ class CatalogueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """Which catalogue is served.
 
     Attributes:
-        file: The path of the catalogue; a relative one starts at the settings file.
+        file: The path of the catalogue, or of a folder, all of whose `*.toml` together
+            are one; a relative one starts at the settings file.
     """
 
     file: str = "catalogue.toml"

@@ -1,4 +1,4 @@
-"""Keeps the workers and the learner running, from one process."""
+"""Keeps the workers and the learner running, and watches the catalogue."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from pathlib import Path
 import structlog
 import typer
 
+from policies.errors import CatalogueError
+from server import activation
 from server.settings import Settings
-from server.worker import READY
+from server.stores.opening import open_admin
+from server.worker import READY, system_clock
 
 __all__ = ["supervise"]
 
 _RESTART_S = 0.5
 _RESTART_MAX_S = 30.0
 _STABLE_S = 60.0
+_WATCH_S = 0.5
 
 _log = structlog.get_logger()
 
@@ -53,11 +57,65 @@ async def supervise(settings_path: Path, settings: Settings) -> None:
             await asyncio.gather(*(child.start() for child in children))
             typer.echo(f"serving on {address}")
             keeping = [loop.create_task(child.keep()) for child in children]
+            keeping.append(loop.create_task(_watch(settings)))
             await stop.wait()
             for task in keeping:
                 task.cancel()
         finally:
             await asyncio.gather(*(child.end() for child in children))
+
+
+async def _watch(settings: Settings) -> None:
+    """Take the catalogue into use again whenever its files have changed.
+
+    A file is looked at once it has stopped changing, so that one that is still being
+    written is not refused.
+    """
+    loop = asyncio.get_running_loop()
+    path = Path(settings.catalogue.file)
+    loaded = seen = _signature(path)
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        now = _signature(path)
+        if now != loaded and now == seen:
+            loaded = now
+            await loop.run_in_executor(None, _load, settings, path)
+        seen = now
+
+
+def _signature(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when a file of the catalogue does."""
+    found: list[tuple[str, int, int]] = []
+    for file in activation.sources(path):
+        try:
+            status = file.stat()
+        except OSError:
+            continue
+        found.append((str(file), status.st_mtime_ns, status.st_size))
+    return tuple(found)
+
+
+def _load(settings: Settings, path: Path) -> None:
+    try:
+        store = open_admin(settings.store.url)
+        try:
+            loaded = activation.load(
+                path,
+                store,
+                who=activation.author_of(path),
+                reason="the file changed",
+                at_ms=system_clock(),
+            )
+        finally:
+            store.close()
+    except CatalogueError as error:
+        _log.error("a catalogue was refused, the old one stays", problems=str(error))
+    except Exception as error:  # noqa: BLE001 - what is in use stays in use
+        _log.error("a catalogue could not be loaded", error=repr(error))
+    else:
+        if loaded.fresh:
+            version = loaded.catalogue.version
+            _log.info("a catalogue is in use", version=version, changes=loaded.changes)
 
 
 class _Child:

@@ -10,11 +10,13 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 __all__ = [
+    "CATALOGUE_LOADS",
     "CONFLICTS",
     "DECISIONS",
     "LEARNED",
     "MODEL_POSITION",
     "OUTCOMES",
+    "OVERRIDES",
     "SECONDS",
     "UNKNOWN_FEATURES",
     "configure_log",
@@ -27,6 +29,10 @@ DECISIONS = Counter(
 OUTCOMES = Counter("opportune_outcomes", "New outcomes, by kind.", ["kind"])
 CONFLICTS = Counter(
     "opportune_conflicts", "Decisions made again because the history had changed."
+)
+OVERRIDES = Counter("opportune_overrides", "Offers chosen that caps do not hold back.")
+CATALOGUE_LOADS = Counter(
+    "opportune_catalogue_loads", "Catalogues taken into use by this process."
 )
 UNKNOWN_FEATURES = Counter(
     "opportune_unknown_features",

@@ -19,34 +19,80 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from opportune.v1 import decision_service_pb2
+from opportune.v1 import decision_service_pb2, user_service_pb2
 from policies import catalogue as catalogues
 from policies.policy import Policy
 from server import telemetry
+from server.current import Current
+from server.deciding import Decider
+from server.following import follow_changes, follow_models, tidy
 from server.learning import Learning
-from server.service import DecisionService, system_clock
+from server.service import DecisionService
 from server.settings import Settings
 from server.status import Guard
 from server.stores.base import ServingStore
 from server.stores.opening import open_serving, open_training
+from server.supplies import Supplies
+from server.users import UserService
 
-__all__ = ["READY", "follow_models", "learn", "make_server", "serve"]
+__all__ = ["READY", "Services", "learn", "make_server", "serve", "system_clock"]
 
 READY = "ready"
 
-_SERVICE = decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"]
+_DECISIONS = decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"]
+_USERS = user_service_pb2.DESCRIPTOR.services_by_name["UserService"]
 _MAINTAIN_S = 0.5
 
 _log = structlog.get_logger()
 
 
-async def serve(settings: Settings, catalogue_text: str, *, index: int) -> None:
+def system_clock() -> int:
+    """Return the time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Services:
+    """What a worker answers with, over one store.
+
+    Args:
+        store: The store.
+        current: What is served now.
+        tenant: Whose users these are.
+        clock: Returns the time in milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: ServingStore,
+        current: Current,
+        *,
+        tenant: str,
+        clock: Callable[[], int] = system_clock,
+    ) -> None:
+        self.store = store
+        self.current = current
+        self.supplies = Supplies(store, clock)
+        decider = Decider(store, self.supplies, current, clock)
+        self.decisions = DecisionService(
+            store, decider, current, tenant=tenant, clock=clock
+        )
+        self.users = UserService(store, current, tenant=tenant, clock=clock)
+
+    async def close(self) -> None:
+        """Give back what is leased, and close the store."""
+        await self.supplies.close()
+        await self.store.close()
+
+
+async def serve(settings: Settings, *, index: int) -> None:
     """Serve until told to stop.
 
     Args:
         settings: The settings, with the address to listen on.
-        catalogue_text: The text of the catalogue.
         index: Which of the workers this is, from 0.
+
+    Raises:
+        RuntimeError: If there is no catalogue in use, or no address to listen on.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -56,78 +102,64 @@ async def serve(settings: Settings, catalogue_text: str, *, index: int) -> None:
     metrics = settings.metrics.port
     telemetry.serve_metrics(metrics + index if metrics else 0)
     store = open_serving(settings.store.url, on_failure=stop.set)
-    catalogue = catalogues.read(catalogue_text, settings.catalogue.file)
-    policy = settings.policy
-    await store.register(
-        (catalogue.version, catalogue.text), (policy.version, policy.to_json())
-    )
-    service = DecisionService(
-        store, catalogue, Policy(policy), tenant=settings.server.tenant
-    )
-    await follow_models(service, store, settings, once=True)
-    server, checks = await make_server(service, settings)
+    current = await _current(store, settings)
+    services = Services(store, current, tenant=settings.server.tenant)
+    await follow_models(current, store, settings, once=True)
+    server, checks = await make_server(services, settings)
     if server.add_insecure_port(settings.server.address) == 0:
         raise RuntimeError(f"cannot listen on {settings.server.address}")
     await server.start()
-    following = loop.create_task(follow_models(service, store, settings))
+    following = [
+        loop.create_task(task)
+        for task in (
+            follow_models(current, store, settings),
+            follow_changes(current, store),
+            tidy(services.supplies),
+        )
+    ]
     _say(READY)
     await stop.wait()
     await checks.enter_graceful_shutdown()
     await server.stop(settings.server.drain / 1_000)
-    following.cancel()
-    await store.close()
+    for task in following:
+        task.cancel()
+    await services.close()
+
+
+async def _current(store: ServingStore, settings: Settings) -> Current:
+    """Return what is to be served: the catalogue that was taken into use last."""
+    active = await store.active_catalogue()
+    text = await store.catalogue(active.version)
+    if text is None:
+        raise RuntimeError("no catalogue is in use; start it with `serve`")
+    catalogue = catalogues.read(text, settings.catalogue.file, linted=False)
+    policy = settings.policy
+    await store.register(
+        (catalogue.version, catalogue.text), (policy.version, policy.to_json())
+    )
+    return Current(store, catalogue, Policy(policy), await store.stopped())
 
 
 async def make_server(
-    service: DecisionService, settings: Settings
+    services: Services, settings: Settings
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
-    """Make a server of the service, with health checks and reflection."""
+    """Make a server of the services, with health checks and reflection."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 1)])
     guard = Guard(settings.server.in_flight_max)
-    server.add_generic_rpc_handlers((guard.handler(_SERVICE, service),))
+    server.add_generic_rpc_handlers(
+        (
+            guard.handler(_DECISIONS, services.decisions),
+            guard.handler(_USERS, services.users),
+        )
+    )
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    for name in ("", _SERVICE.full_name):
+    names = (_DECISIONS.full_name, _USERS.full_name)
+    for name in ("", *names):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    names = (_SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    reflected = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(reflected, server)
     return server, checks
-
-
-async def follow_models(
-    service: DecisionService,
-    store: ServingStore,
-    settings: Settings,
-    *,
-    once: bool = False,
-) -> None:
-    """Let the service decide by the latest model, now or from now on."""
-    loop = asyncio.get_running_loop()
-    learner = settings.policy.learner_version
-    while True:
-        policy = service.policy
-        epoch, _, position = policy.model.partition(".")
-        try:
-            snapshot = await store.latest_snapshot(
-                learner, after=(int(epoch), int(position))
-            )
-            if snapshot is not None:
-                service.policy = await loop.run_in_executor(
-                    None,
-                    lambda s=snapshot, p=policy: Policy(  # type: ignore[misc]
-                        settings.policy,
-                        s.body,
-                        model=s.model,
-                        learned=s.position,
-                        previous=p,
-                    ),
-                )
-                telemetry.MODEL_POSITION.set(snapshot.position)
-        except Exception as error:  # noqa: BLE001 - the old model serves on
-            _log.warning("no new model", error=repr(error))
-        if once:
-            return
-        await asyncio.sleep(settings.learning.poll / 1_000)
 
 
 def learn(settings: Settings) -> None:

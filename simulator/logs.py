@@ -225,7 +225,7 @@ class Log:
         if version not in self._catalogues:
             text = self._text("catalogues_v1", "text", version)
             try:
-                compiled = catalogues.read(text, f"catalogue {version}")
+                compiled = catalogues.read(text, f"catalogue {version}", linted=False)
             except FileError as error:
                 raise LogError(self.path, str(error)) from None
             self._catalogues[version] = compiled

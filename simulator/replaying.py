@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from policies.engine import decide
+from policies.engine import decide, past_of
 from policies.model import PROBABILITY_UNITS, Decision
 from policies.policy import Policy
 from policies.records import decode_decision
@@ -42,6 +42,8 @@ _FIELDS = (
     "valid_until_ms",
     "opportunity",
     "history",
+    "account",
+    "conditions",
 )
 _WATCH_EVERY = 500
 
@@ -262,7 +264,7 @@ class _Replaying:
             verdict = decide(
                 logged.opportunity,
                 catalogue=catalogue,
-                history=logged.history,
+                past=past_of(logged),
                 policy=policy,
             )
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:

@@ -53,6 +53,27 @@ async def shop(
 
 
 @pytest.fixture
+async def eager(
+    tmp_path: Path, clock: kit.Clock, catalogue_text: str
+) -> AsyncIterator[kit.Shop]:
+    """A server that always makes the offer of the highest priority."""
+    path = tmp_path / "eager.db"
+    async with kit.running(path, catalogue_text, clock, kit.eager(path)) as running:
+        yield running
+
+
+@pytest.fixture
+async def other(
+    eager: kit.Shop, clock: kit.Clock, catalogue_text: str
+) -> AsyncIterator[kit.Shop]:
+    """Another server over the file of the eager one."""
+    async with kit.running(
+        eager.path, catalogue_text, clock, eager.settings, "other"
+    ) as running:
+        yield running
+
+
+@pytest.fixture
 def server_process(tmp_path: Path) -> Iterator[Callable[..., kit.Serving]]:
     """Starts `opportune-server serve` with a catalogue and the text of settings."""
     with ExitStack() as stack:

@@ -1,101 +1,223 @@
-"""What a store promises, to those who serve and to those who learn."""
+"""What a store promises, to those who serve, who learn, and who run it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 from policies.model import Decision, History, Outcome, Resolution
+from server.stores.values import (
+    NO_SETTLEMENT,
+    Activation,
+    ActiveCatalogue,
+    Changed,
+    Fold,
+    Histories,
+    Hold,
+    Joinable,
+    JoinState,
+    LeaseLostError,
+    LedgerEntry,
+    Reported,
+    Settlement,
+    Snapshot,
+    StoredPast,
+    StreamRow,
+    SupplyLease,
+    Switch,
+    Versioned,
+    Watermark,
+)
 
 __all__ = [
+    "NO_SETTLEMENT",
+    "Activation",
+    "ActiveCatalogue",
+    "AdminStore",
+    "Changed",
+    "Fold",
+    "Histories",
+    "Hold",
     "JoinState",
     "Joinable",
+    "LeaseLostError",
+    "LedgerEntry",
+    "Reported",
     "ServingStore",
+    "Settlement",
     "Snapshot",
+    "StoredPast",
     "StreamRow",
+    "SupplyLease",
+    "SupplyStore",
+    "Switch",
     "TrainingStore",
-    "VersionedHistory",
+    "Versioned",
     "Watermark",
 ]
 
 
-class VersionedHistory(NamedTuple):
-    """A history, and how often it has changed; 0 for a user never seen."""
+class SupplyStore(Protocol):
+    """What is there only so many times: inventories and budgets, by name.
 
-    version: int
-    history: History
+    A process leases a part, and its decisions hold what they take from the lease, so
+    that no two processes wait for each other. What is leased, held or charged is
+    never more than the limit that the leases were made under; what a process had
+    leased when it died is free again when the lease has ended.
 
-
-class Snapshot(NamedTuple):
-    """A published model.
-
-    Attributes:
-        learner: The version of the learner's settings.
-        epoch: Which training stream it has learned from.
-        position: How many rows of the stream it has learned.
-        body: The learner, as bytes.
+    Every method may raise `StoreUnavailableError`, as those of `ServingStore`.
     """
 
-    learner: str
-    epoch: int
-    position: int
-    body: bytes
+    async def lease(
+        self,
+        name: str,
+        *,
+        limit: int,
+        need: int,
+        want: int,
+        until_ms: int,
+        at_ms: int,
+    ) -> SupplyLease | None:
+        """Lease a part of a supply.
 
-    @property
-    def model(self) -> str:
-        """The version of the model, as decisions name it."""
-        return f"{self.epoch}.{self.position}"
+        Args:
+            name: The supply.
+            limit: How much of it there is altogether.
+            need: The least that is of use, 1 or more.
+            want: The most that is; it is less where that would leave little to others.
+            until_ms: When the lease ends, unless it is renewed.
+            at_ms: The time.
+
+        Returns:
+            The lease; none where less than `need` is left.
+        """
+        ...
+
+    async def renew(self, lease_ids: Collection[str], until_ms: int) -> frozenset[str]:
+        """Let leases end later; return those that had not been ended before."""
+        ...
+
+    async def give_back(self, lease_ids: Collection[str]) -> None:
+        """End leases: what no decision has taken from them is free again."""
+        ...
+
+    async def sweep(self, at_ms: int) -> bool:
+        """End what is over at a time: leases, and holds that were not charged.
+
+        Returns:
+            Whether more is to be done: it never does so much that others wait.
+        """
+        ...
 
 
-class ServingStore(Protocol):
+class ServingStore(SupplyStore, Protocol):
     """What the server needs: short calls, many at once.
 
     Every method may raise `StoreUnavailableError`, after which nothing is known of
     what was to be written; the same call may be made again.
     """
 
-    async def history(self, root: str, user_id: str) -> VersionedHistory:
-        """Return what is remembered of a user, all that was acknowledged in it."""
+    async def past(self, root: str, user_id: str, *, account: bool) -> StoredPast:
+        """Return what is remembered, all that was acknowledged in it.
+
+        Args:
+            root: The root.
+            user_id: The user under it.
+            account: Whether to return the history of the root as a whole too.
+        """
         ...
 
     async def decision(self, decision_id: str) -> Decision | None:
         """Return a decision; none where it was never made."""
         ...
 
-    async def commit(
-        self, decision: Decision, *, version: int, after: History | None
-    ) -> Decision | None:
-        """Store a decision, unless another was faster.
+    async def decisions(self, decision_id: str) -> list[Decision]:
+        """Return all decisions of the call whose first has this id, in order."""
+        ...
+
+    async def answer(self, decision_id: str, kept_id: str) -> list[Decision]:
+        """Let a request be answered with an earlier decision, if it has no answer yet.
 
         Args:
-            decision: The decision.
-            version: The version of the history that it was made on.
-            after: The history with what the decision reserves; none where it
-                reserves nothing, so that the version stays as it is.
+            decision_id: The id that the request's own decision would have.
+            kept_id: The earlier decision.
 
         Returns:
-            The stored decision of that id, which is an earlier one where the
-            request is a retry; none where the history has changed meanwhile, and
-            nothing was stored.
+            What it is answered with, as `decisions` returns from now on.
+        """
+        ...
+
+    async def commit(
+        self,
+        decisions: Sequence[Decision],
+        *,
+        seen: StoredPast,
+        after: Histories | None,
+        holds: Sequence[Hold] = (),
+    ) -> list[Decision] | None:
+        """Store the decisions of one call, unless another was faster.
+
+        Args:
+            decisions: The decisions, at least one, all of the same user. The id of the
+                first one says which call it is.
+            seen: The past that they were made on.
+            after: The histories with what the decisions reserve; none where they
+                reserve nothing, so that the versions stay as they are.
+            holds: What they take from supplies, each supply once a decision.
+
+        Returns:
+            The stored decisions of that call: those given, or those of an earlier try
+            where the request is a retry, of which there may be more or fewer; none
+            where the past has changed meanwhile, and nothing was stored.
+
+        Raises:
+            LeaseLostError: If a lease is gone or empty that is held from; nothing was
+                stored.
         """
         ...
 
     async def report(
         self,
         decision: Decision,
-        offer: tuple[str, str] | None,
         outcomes: Sequence[Outcome],
-    ) -> list[bool]:
-        """Store outcomes on disk and fold them into the user's history.
+        fold: Fold,
+        *,
+        account: bool,
+    ) -> Reported:
+        """Store outcomes on disk, and what follows from those that are new.
 
         Args:
             decision: The decision that they are about.
-            offer: The offer and the placement that it chose; none for no offer.
             outcomes: What the user did.
-
-        Returns:
-            For each outcome whether it is new; one that is not changed nothing.
+            fold: Says what is remembered then, and what becomes of what the decision
+                holds. It is not called where nothing is new.
+            account: Whether it folds the history of the root as a whole too.
         """
+        ...
+
+    async def change(
+        self,
+        root: str,
+        user_id: str,
+        entry: LedgerEntry,
+        fold: Callable[[History], History],
+    ) -> Changed:
+        """Append to a ledger on disk, and to the history what follows, once.
+
+        Args:
+            root: The root.
+            user_id: The user under it; empty for the root as a whole.
+            entry: What was told.
+            fold: Returns the history with it; as a `Fold`, it does nothing else.
+        """
+        ...
+
+    async def stopped(self) -> tuple[str, ...]:
+        """Return the scopes that are stopped, sorted."""
+        ...
+
+    async def active_catalogue(self) -> ActiveCatalogue:
+        """Return which catalogue holds."""
         ...
 
     async def latest_snapshot(
@@ -117,33 +239,6 @@ class ServingStore(Protocol):
     async def close(self) -> None:
         """Finish what is under way, and let go of everything."""
         ...
-
-
-class JoinState(NamedTuple):
-    """What the training stream holds of a decision; revision 0 for nothing yet."""
-
-    revision: int
-    reward: float | None
-
-
-class Joinable(NamedTuple):
-    """All that the joiner needs of a decision."""
-
-    decision: Decision
-    outcomes: list[Outcome]
-    state: JoinState
-
-
-class StreamRow(NamedTuple):
-    """A row of the training stream with its decision."""
-
-    position: int
-    resolution: Resolution
-    decision: Decision
-
-
-Watermark = tuple[int, ...]
-"""How far a store has been read; only the store knows what the numbers mean."""
 
 
 class TrainingStore(Protocol):
@@ -206,6 +301,61 @@ class TrainingStore(Protocol):
 
     def maintain(self) -> None:
         """Do what keeps the store fast, off everybody's path."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class AdminStore(Protocol):
+    """What who runs the server needs. What it writes is on disk when it returns."""
+
+    def stop(self, scope: str, *, who: str, reason: str, at_ms: int) -> None:
+        """Stop a scope: `all`, or `category:`, `offer:` or `placement:` and a name."""
+        ...
+
+    def resume(self, scope: str, *, who: str, reason: str, at_ms: int) -> None:
+        """Let a scope go on. What else stops an offer still does."""
+        ...
+
+    def switches(self) -> list[Switch]:
+        """Return what was done last to every scope that was ever stopped."""
+        ...
+
+    def activate(
+        self, version: str, text: str, *, at_ms: int, who: str, reason: str, diff: str
+    ) -> int:
+        """Let a catalogue hold from now on; return the position of that."""
+        ...
+
+    def refuse(
+        self,
+        version: str,
+        *,
+        at_ms: int,
+        who: str,
+        reason: str,
+        diff: str,
+        problems: str,
+    ) -> int:
+        """Note that a catalogue was not activated, and why; return the position."""
+        ...
+
+    def activations(self, limit: int) -> list[Activation]:
+        """Return what was activated or refused, the latest first."""
+        ...
+
+    def active_catalogue(self) -> ActiveCatalogue:
+        """Return which catalogue holds."""
+        ...
+
+    def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:
+        """Return the last decisions that are not older, the latest first."""
+        ...
+
+    def catalogue(self, version: str) -> str | None:
+        """Return the text of a catalogue that was in use."""
         ...
 
     def close(self) -> None:

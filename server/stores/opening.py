@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from server.stores.base import ServingStore, TrainingStore
-from server.stores.sqlite import SQLiteServing, SQLiteTraining, migrate
+from server.stores.base import AdminStore, ServingStore, TrainingStore
+from server.stores.sqlite import SQLiteAdmin, SQLiteServing, SQLiteTraining, migrate
 
-__all__ = ["migrate_store", "open_serving", "open_training"]
+__all__ = ["migrate_store", "open_admin", "open_serving", "open_training"]
 
 _SQLITE = "sqlite:///"
 
@@ -37,6 +37,11 @@ def open_serving(
 def open_training(url: str) -> TrainingStore:
     """Open an up-to-date store, to learn from; there is one learner at a time."""
     return SQLiteTraining(_sqlite_path(url))
+
+
+def open_admin(url: str) -> AdminStore:
+    """Open an up-to-date store, to look after it; servers may use it meanwhile."""
+    return SQLiteAdmin(_sqlite_path(url))
 
 
 def _sqlite_path(url: str) -> Path:

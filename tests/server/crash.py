@@ -35,12 +35,14 @@ from opportune.v1 import (
 )
 from policies import catalogue as catalogues
 from policies.identity import decision_id, root_key
-from policies.model import Context, Decision, Opportunity, Outcome
+from policies.model import NO_HISTORY, Context, Decision, Opportunity, Outcome
 from policies.policy import Policy, PolicySettings
-from policies.training import fold
+from policies.training import fold as learned
 from server import learning as learning_module
 from server.learning import Learning
+from server.reporting import Report, fold_of
 from server.settings import read_settings
+from server.stores.base import StoredPast, Versioned
 from server.stores.opening import migrate_store, open_serving, open_training
 from server.stores.sqlite import SQLiteTraining
 from server.telemetry import configure_log
@@ -56,6 +58,7 @@ caps = [{ limit = 1 }]
 placements = ["home"]
 caps = [{ limit = 3 }]
 """
+NEVER = StoredPast(Versioned(0, NO_HISTORY), None)
 LATER_MS = kit.NOON_MS + kit.DAY_MS
 BATCH = 40
 _DEADLINE_S = 2.0
@@ -75,11 +78,11 @@ async def fill(settings_path: Path, count: int) -> None:
         (catalogue.version, catalogue.text), (policy.version, policy.to_json())
     )
     made = [_decision(number, catalogue.version, policy) for number in range(count)]
-    await asyncio.gather(*(store.commit(d, version=0, after=None) for d in made))
+    await asyncio.gather(*(store.commit([d], seen=NEVER, after=None) for d in made))
     for number, decision in enumerate(made):
-        action = catalogue.actions[decision.chosen]
-        offer = (action.offer_id, action.placement_id) if decision.chosen else None
-        await store.report(decision, offer, list(_outcomes(number, decision)))
+        fold = fold_of(Report(decision, catalogue), catalogue.memory)
+        outcomes = list(_outcomes(number, decision))
+        await store.report(decision, outcomes, fold, account=False)
     await store.close()
 
 
@@ -195,7 +198,7 @@ def folded(settings_path: Path) -> tuple[int, bytes]:
     catalogue = catalogues.read(CATALOGUE)
     rows = store.stream(store.epoch(), 0, 1_000_000)
     for row in rows:
-        fold(policy, row.resolution, row.decision, catalogue)
+        learned(policy, row.resolution, row.decision, catalogue)
     store.close()
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     return len(rows), policy.save()

@@ -27,34 +27,53 @@ from grpc_status import rpc_status
 
 from opportune.v1 import (
     DECISION_VIEW_FULL,
+    CheckDecisionRequest,
+    CheckDecisionResponse,
     Context,
     Decision,
     DecisionServiceStub,
+    ExplainDecisionRequest,
+    Explanation,
     GetOfferRequest,
+    GetUserRequest,
+    OfferState,
     Outcome,
     OutcomeKind,
     OutcomeResult,
+    Reason,
+    Rejection,
     ReportOutcomeRequest,
+    User,
+    UserServiceStub,
 )
 from policies import catalogue as catalogues
+from policies.catalogue import Catalogue
 from policies.policy import (
     EpsilonGreedy,
     LearnerSettings,
     LinUCBSettings,
     Policy,
     PolicySettings,
+    PrioritySettings,
 )
 from policies.rewards import RewardSettings
 from policies.toml import Duration
+from server.current import Current
+from server.following import follow_models
 from server.learning import Learning
-from server.service import DecisionService
 from server.settings import LearningSettings, ServerSettings, Settings, StoreSettings
 from server.stores.base import ServingStore, TrainingStore
-from server.stores.opening import migrate_store, open_serving, open_training
-from server.worker import follow_models, make_server
+from server.stores.opening import (
+    migrate_store,
+    open_admin,
+    open_serving,
+    open_training,
+)
+from server.worker import Services, make_server
 
 if TYPE_CHECKING:
     from opportune.v1.decision_service_pb2_grpc import DecisionServiceAsyncStub
+    from opportune.v1.user_service_pb2_grpc import UserServiceAsyncStub
 
 _T = TypeVar("_T")
 
@@ -74,6 +93,9 @@ CONVERTED = OutcomeKind.Value("OUTCOME_KIND_CONVERTED")
 DISMISSED = OutcomeKind.Value("OUTCOME_KIND_DISMISSED")
 SNOOZED = OutcomeKind.Value("OUTCOME_KIND_SNOOZED")
 VIEWED = OutcomeKind.Value("OUTCOME_KIND_VIEWED")
+OPTED_OUT = OutcomeKind.Value("OUTCOME_KIND_OPTED_OUT")
+IGNORED = OutcomeKind.Value("OUTCOME_KIND_IGNORED")
+REFUNDED = OutcomeKind.Value("OUTCOME_KIND_REFUNDED")
 
 _TRIES = 200
 PATIENCE_S = 40.0
@@ -114,13 +136,15 @@ class Shop:
     """A running server, a client of it, and what is inside."""
 
     stub: DecisionServiceAsyncStub
+    users: UserServiceAsyncStub
     channel: grpc.aio.Channel
-    service: DecisionService
+    services: Services
     store: ServingStore
     settings: Settings
     path: Path
     clock: Clock
     address: str
+    name: str = "request"
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def ask(
@@ -132,16 +156,58 @@ class Shop:
         **fields: Any,
     ) -> Decision:
         """Ask once, for everything there is to know."""
-        request = GetOfferRequest(
-            request_id=request_id or f"request-{next(self._numbers)}",
+        request = self.request(
+            user_id, *placement_ids, request_id=request_id, context=context, **fields
+        )
+        (decision,) = (await self.stub.GetOffer(request)).decisions
+        return decision
+
+    def request(
+        self,
+        user_id: str = "ada",
+        *placement_ids: str,
+        request_id: str = "",
+        **fields: Any,
+    ) -> GetOfferRequest:
+        """Return a request of its own for everything there is to know."""
+        return GetOfferRequest(
+            request_id=request_id or f"{self.name}-{next(self._numbers)}",
             user_id=user_id,
             placement_ids=placement_ids or ["home"],
-            context=context,
             **({"view": DECISION_VIEW_FULL} | fields),
         )
-        response = await self.stub.GetOffer(request)
-        (decision,) = response.decisions
-        return decision
+
+    async def choose(
+        self, most: int, user_id: str = "ada", *placement_ids: str, **fields: Any
+    ) -> list[Decision]:
+        """Ask once for several offers."""
+        request = self.request(user_id, *placement_ids, **fields, max_decisions=most)
+        return list((await self.stub.GetOffer(request)).decisions)
+
+    async def explain(self, decision: Decision | str) -> Explanation:
+        """Ask why a decision was as it was."""
+        request = ExplainDecisionRequest(decision_id=id_of(decision))
+        return await self.stub.ExplainDecision(request)
+
+    async def check(self, decision: Decision | str) -> CheckDecisionResponse:
+        """Ask whether a decision still stands."""
+        request = CheckDecisionRequest(decision_id=id_of(decision))
+        return await self.stub.CheckDecision(request)
+
+    async def standing(self, decision: Decision | str) -> tuple[str, str]:
+        """Return the state of a decided offer, and why it may not be shown."""
+        answer = await self.check(decision)
+        return state_of(answer), reason_of(answer)
+
+    async def told(self, request: Any) -> Any:
+        """Tell something of a user, by the call that takes it."""
+        method = type(request).__name__.removesuffix("Request")
+        return await getattr(self.users, method)(request)
+
+    async def user(self, user_id: str = "ada", account_id: str = "") -> User:
+        """Ask what is remembered of a user."""
+        request = GetUserRequest(user_id=user_id, account_id=account_id)
+        return await self.users.GetUser(request)
 
     async def offered(
         self,
@@ -170,8 +236,7 @@ class Shop:
         self, decision: Decision | str, *outcomes: Outcome
     ) -> list[OutcomeResult]:
         """Report outcomes as they are."""
-        name = decision if isinstance(decision, str) else decision.decision_id
-        request = ReportOutcomeRequest(decision_id=name, outcomes=outcomes)
+        request = ReportOutcomeRequest(decision_id=id_of(decision), outcomes=outcomes)
         return list((await self.stub.ReportOutcome(request)).results)
 
     def count(self, view: str) -> int:
@@ -188,7 +253,7 @@ class Shop:
 
     async def follow(self) -> None:
         """Take the latest model up."""
-        await follow_models(self.service, self.store, self.settings, once=True)
+        await follow_models(self.services.current, self.store, self.settings, once=True)
 
 
 def outcome(kind: int, *, at_ms: int | None = None, **fields: Any) -> Outcome:
@@ -198,6 +263,36 @@ def outcome(kind: int, *, at_ms: int | None = None, **fields: Any) -> Outcome:
     name = OutcomeKind.Name(kind)  # type: ignore[arg-type] # An int is one of them.
     given: dict[str, Any] = {"outcome_id": name, "kind": kind}
     return Outcome(**(given | fields))
+
+
+def id_of(decision: Decision | str) -> str:
+    return decision if isinstance(decision, str) else decision.decision_id
+
+
+def reason_of(message: Decision | Rejection | CheckDecisionResponse) -> str:
+    """Return the reason that something gives; nothing where it gives none."""
+    if message.reason == Reason.REASON_UNSPECIFIED:
+        return ""
+    return Reason.Name(message.reason).removeprefix("REASON_")
+
+
+def state_of(message: OutcomeResult | CheckDecisionResponse) -> str:
+    """Return the state of an offer, as it is called."""
+    return OfferState.Name(message.offer_state).removeprefix("OFFER_STATE_")
+
+
+def candidates(decision: Decision) -> set[str]:
+    """Return the offers that could have been chosen; silence is always one."""
+    return {candidate.offer_id for candidate in decision.candidates} - {""}
+
+
+def reasons(decision: Decision | Explanation) -> dict[str, str]:
+    """Return by offer why it could not be chosen; no offer for two reasons."""
+    found: dict[str, str] = {}
+    for rejection in decision.rejections:
+        reason = reason_of(rejection)
+        assert found.setdefault(rejection.offer_id, reason) == reason, decision
+    return found
 
 
 def timestamp(at_ms: int) -> Timestamp:
@@ -241,42 +336,85 @@ def settings_of(
     )
 
 
+def eager(path: Path) -> Settings:
+    """Settings of a server that always makes the offer of the highest priority."""
+    return settings_of(path, learner=PrioritySettings(), epsilon=0.0)
+
+
 @asynccontextmanager
 async def running(
-    path: Path, catalogue_text: str, clock: Clock, settings: Settings
+    path: Path,
+    catalogue_text: str,
+    clock: Clock,
+    settings: Settings,
+    name: str = "request",
 ) -> AsyncIterator[Shop]:
-    """Run a server in this process, as a worker would."""
+    """Run a server in this process, as a worker would; requests begin with `name`."""
     migrate_store(settings.store.url)
-    store = open_serving(settings.store.url)
     catalogue = catalogues.read(catalogue_text)
+    _activate(settings, catalogue, clock.now_ms)
+    store = open_serving(settings.store.url)
     policy = Policy(settings.policy)
     await store.register(
         (catalogue.version, catalogue.text),
         (policy.version, settings.policy.to_json()),
     )
-    service = DecisionService(
-        store, catalogue, policy, tenant=settings.server.tenant, clock=clock
-    )
-    server, _ = await make_server(service, settings)
+    current = Current(store, catalogue, policy, await store.stopped())
+    services = Services(store, current, tenant=settings.server.tenant, clock=clock)
+    server, _ = await make_server(services, settings)
     port = server.add_insecure_port(settings.server.address)
     await server.start()
     address = f"127.0.0.1:{port}"
     async with grpc.aio.insecure_channel(address) as channel:
-        stub = DecisionServiceStub(channel)
-        yield Shop(stub, channel, service, store, settings, path, clock, address)
+        yield Shop(
+            DecisionServiceStub(channel),
+            UserServiceStub(channel),
+            channel,
+            services,
+            store,
+            settings,
+            path,
+            clock,
+            address,
+            name,
+        )
     await server.stop(0)
-    await store.close()
+    await services.close()
+
+
+def _activate(settings: Settings, catalogue: Catalogue, at_ms: int) -> None:
+    admin = open_admin(settings.store.url)
+    try:
+        if admin.active_catalogue().version != catalogue.version:
+            admin.activate(
+                catalogue.version,
+                catalogue.text,
+                at_ms=at_ms,
+                who="test",
+                reason="",
+                diff="",
+            )
+    finally:
+        admin.close()
 
 
 async def change_catalogue(shop: Shop, text: str) -> None:
-    """Do what a worker does when it starts with another catalogue."""
-    catalogue = catalogues.read(text)
-    policy = shop.service.policy
-    await shop.store.register(
-        (catalogue.version, catalogue.text),
-        (policy.version, policy.settings.to_json()),
-    )
-    shop.service.catalogue = catalogue
+    """Take another catalogue into use, as a worker does when it hears of it."""
+    current = shop.services.current
+    catalogue = catalogues.read(text, previous=current.catalogue.spec)
+    _activate(shop.settings, catalogue, shop.clock.now_ms)
+    current.catalogue = catalogue
+
+
+async def stop(shop: Shop, scope: str, *, resume: bool = False) -> None:
+    """Switch something off, or on again, as an operator does."""
+    admin = open_admin(shop.settings.store.url)
+    try:
+        change = admin.resume if resume else admin.stop
+        change(scope, who="test", reason="", at_ms=shop.clock.now_ms)
+    finally:
+        admin.close()
+    shop.services.current.stopped = await shop.store.stopped()
 
 
 @contextmanager

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import hypothesis.strategies as st
+import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 
-from opportune.v1 import GetOfferRequest, ReportOutcomeRequest
+from opportune.v1 import (
+    BatchGetOffersRequest,
+    BeginCriticalRequest,
+    CheckDecisionRequest,
+    EndCriticalRequest,
+    GetOfferRequest,
+    RecordEventRequest,
+    ReportOutcomeRequest,
+    SetPreferencesRequest,
+    SetUserStateRequest,
+)
 from tests.server.kit import Shop
 
 ALLOWED = {
@@ -78,8 +89,10 @@ def _build(descriptor: Descriptor, chosen: Mapping[str, Any]) -> Message:
     return message
 
 
-async def code_of(shop: Shop, method: str, data: bytes) -> grpc.StatusCode:
-    name = f"/opportune.v1.DecisionService/{method}"
+async def code_of(
+    shop: Shop, method: str, data: bytes, service: str = "DecisionService"
+) -> grpc.StatusCode:
+    name = f"/opportune.v1.{service}/{method}"
     call: Any = shop.channel.unary_unary(name)
     code: grpc.StatusCode = await call(data).code()
     return code
@@ -134,6 +147,77 @@ async def test_any_report_is_recorded_or_refused(
     after = shop.count("outcomes_v1")
     names = {outcome.outcome_id for outcome in request.outcomes}
     assert after - before == (len(names) if code == grpc.StatusCode.OK else 0)
+    await go_on(shop)
+
+
+@SETTINGS
+@given(request=messages(BatchGetOffersRequest.DESCRIPTOR), right=st.booleans())
+async def test_any_batch_is_answered_or_refused_as_a_whole(
+    shop: Shop, request: BatchGetOffersRequest, *, right: bool
+) -> None:
+    for each in request.requests if right else ():
+        each.user_id = each.user_id[:9].strip() or "ada"
+        each.placement_ids[:] = ["home", "banner"]
+        each.ClearField("offer_ids")
+        each.ClearField("context")
+    before = shop.count("decisions_v1")
+
+    code = await code_of(shop, "BatchGetOffers", request.SerializeToString())
+
+    assert code in ALLOWED
+    if code != grpc.StatusCode.OK:
+        assert shop.count("decisions_v1") == before
+    await go_on(shop)
+
+
+@pytest.mark.parametrize("method", ["CheckDecision", "ExplainDecision"])
+@SETTINGS
+@given(name=texts, known=st.booleans())
+async def test_any_name_of_a_decision_is_found_or_refused(
+    shop: Shop, method: str, name: str, *, known: bool
+) -> None:
+    if known:
+        name = (await shop.ask("ada", "door")).decision_id
+    request = CheckDecisionRequest(decision_id=name)  # Both have the same one field.
+
+    code = await code_of(shop, method, request.SerializeToString())
+
+    assert code in ({grpc.StatusCode.OK} if known else ALLOWED)
+    await go_on(shop)
+
+
+TOLD: tuple[type[Message], ...] = (
+    SetUserStateRequest,
+    SetPreferencesRequest,
+    BeginCriticalRequest,
+    EndCriticalRequest,
+    RecordEventRequest,
+)
+
+
+@pytest.mark.parametrize("kind", TOLD)
+@SETTINGS
+@given(data=st.data(), mine=st.booleans())
+async def test_anything_that_is_told_is_remembered_or_refused(
+    shop: Shop, kind: type[Message], data: st.DataObject, *, mine: bool
+) -> None:
+    request: Any = data.draw(messages(cast("Descriptor", kind.DESCRIPTOR)))
+    if mine:
+        request.user_id, request.account_id = "ada", ""
+        request.ClearField("event_id")
+    before = shop.count("ledger_v1")
+    method = kind.__name__.removesuffix("Request")
+
+    code = await code_of(shop, method, request.SerializeToString(), "UserService")
+
+    assert code in ALLOWED
+    fresh = shop.count("ledger_v1") - before
+    if code != grpc.StatusCode.OK:
+        assert fresh == 0
+    elif not request.event_id:
+        assert fresh == 1
+    assert (await shop.user("ada")).user_id == "ada"
+    assert (await shop.ask("ada", "home", "banner")).decision_id
     await go_on(shop)
 
 

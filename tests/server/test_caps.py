@@ -169,28 +169,27 @@ async def test_a_dismissed_offer_is_silent_until_its_cool_down_is_over(
     assert candidates(await shop.ask("ada", offer_ids=["jam"])) == {"", "jam"}
 
 
-async def test_a_second_dismissal_starts_the_cool_down_anew(
+async def test_each_further_dismissal_starts_a_longer_cool_down(
     shop: Shop, clock: kit.Clock
 ) -> None:
-    # Given two decisions for an offer, of which one is dismissed
-    first = await shop.offered("ada", "jam")
-    second = await shop.offered("ada", "jam")
-    await shop.report(first, kit.DISMISSED)
+    # Given three decisions for an offer
+    decisions = [await shop.offered("ada", "jam") for _ in range(3)]
 
-    # When the other one is dismissed a minute later
-    clock.advance(kit.MINUTE_MS)
-    await shop.report(second, kit.DISMISSED)
-
-    # Then the cool-down counts from there
-    silence = await shop.ask("ada", offer_ids=["jam"])
-    assert kit.ms(silence.next_eligible_time) == clock() + 7 * kit.DAY_MS
+    # When one after the other is dismissed, a minute apart, then the cool-down counts
+    # from the last one, and is twice as long as the one before
+    for decision, days in zip(decisions, (7, 14, 28), strict=True):
+        clock.advance(kit.MINUTE_MS)
+        await shop.report(decision, kit.DISMISSED)
+        silence = await shop.ask("ada", offer_ids=["jam"])
+        assert reasons(silence) == {"jam": "REASON_DISMISSED"}
+        assert kit.ms(silence.next_eligible_time) == clock() + days * kit.DAY_MS
 
 
 async def test_an_offer_is_a_candidate_from_its_start_to_before_its_end(
     shop: Shop, clock: kit.Clock
 ) -> None:
     # Given an offer for some days in December
-    offer = shop.service.catalogue.offers["xmas"]
+    offer = shop.services.current.catalogue.offers["xmas"]
     start_ms, end_ms = offer.start_ms, offer.end_ms
     assert start_ms is not None
     assert end_ms is not None
@@ -221,7 +220,7 @@ async def test_an_offer_may_not_be_shown_beyond_its_end(
     shop: Shop, clock: kit.Clock
 ) -> None:
     # Given an offer that ends in a minute
-    end_ms = shop.service.catalogue.offers["xmas"].end_ms
+    end_ms = shop.services.current.catalogue.offers["xmas"].end_ms
     assert end_ms is not None
     clock.now_ms = end_ms - kit.MINUTE_MS
 
@@ -236,7 +235,7 @@ async def test_an_accept_after_the_end_is_recorded_and_answered_expired(
     shop: Shop, clock: kit.Clock
 ) -> None:
     # Given an offer that was shown before its end
-    end_ms = shop.service.catalogue.offers["xmas"].end_ms
+    end_ms = shop.services.current.catalogue.offers["xmas"].end_ms
     assert end_ms is not None
     clock.now_ms = end_ms - 1
     decision = await shop.offered("ada", "xmas", "till")

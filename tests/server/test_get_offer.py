@@ -36,9 +36,9 @@ async def test_an_offer_is_answered_with_all_that_names_it(shop: Shop) -> None:
     assert (decision.creative_id, decision.placement_id) == ("default", "home")
     assert Reason.Value("REASON_UNSPECIFIED") == decision.reason
     assert not decision.HasField("next_eligible_time")
-    assert decision.policy_version == shop.service.policy.version
+    assert decision.policy_version == shop.services.current.policy.version
     assert decision.model_version == "0.0"
-    assert decision.catalogue_version == shop.service.catalogue.version
+    assert decision.catalogue_version == shop.services.current.catalogue.version
     assert kit.ms(decision.decide_time) == kit.NOON_MS
     assert kit.ms(decision.valid_until) == kit.NOON_MS + 10 * kit.MINUTE_MS
     assert 0.0 < decision.propensity <= 1.0
@@ -65,8 +65,14 @@ async def test_the_full_view_holds_the_distribution_and_the_rejections(
     assert sorted(ranked, reverse=True) == ranked
     chosen = (decision.offer_id, decision.creative_id, decision.placement_id)
     assert candidates[chosen] == decision.propensity
-    rejected = {r.offer_id: Reason.Name(r.reason) for r in decision.rejections}
-    assert rejected == {"tea": "REASON_FREQUENCY_CAP", "storage": "REASON_NOT_ELIGIBLE"}
+    rejected = {
+        (r.offer_id, r.creative_id, r.placement_id, r.gate, Reason.Name(r.reason))
+        for r in decision.rejections
+    }
+    assert rejected == {
+        ("tea", "default", "home", "offer_cap", "REASON_FREQUENCY_CAP"),
+        ("storage", "default", "banner", "eligible", "REASON_NOT_ELIGIBLE"),
+    }
 
 
 async def test_the_basic_view_is_the_default_and_holds_no_lists(shop: Shop) -> None:
@@ -231,7 +237,7 @@ async def test_a_retry_is_answered_alike_whatever_has_changed(shop: Shop) -> Non
     with kit.learning_over(shop.settings, shop.clock) as (learning, _):
         kit.learn_all(learning)
     await shop.follow()
-    assert shop.service.policy.model == "1.1"
+    assert shop.services.current.policy.model == "1.1"
     shop.clock.advance(3 * kit.HOUR_MS)
     await kit.change_catalogue(
         shop, 'currency = "EUR"\n[placements.home]\n[offers.new]\nplacements = ["home"]'
@@ -286,7 +292,7 @@ async def test_health_says_that_the_service_serves(shop: Shop) -> None:
     stub: Any = health_pb2_grpc.HealthStub(shop.channel)
 
     # When it is asked for its health, as a whole and by the service's name
-    for service in ("", "opportune.v1.DecisionService"):
+    for service in ("", "opportune.v1.DecisionService", "opportune.v1.UserService"):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
 
         # Then it serves
@@ -312,6 +318,7 @@ async def test_reflection_shows_the_service_and_its_messages(shop: Shop) -> None
     names = {service.name for service in listed.list_services_response.service}
     assert {
         "opportune.v1.DecisionService",
+        "opportune.v1.UserService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     } == names

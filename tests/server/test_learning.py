@@ -190,11 +190,11 @@ async def test_a_segment_that_dismisses_an_offer_sees_it_less(
                 live(number, "adults", kit.ACCEPTED),
             )
         learn(shop)
-        model = shop.service.policy.model
+        model = shop.services.current.policy.model
         await shop.follow()
 
         # Then the first is offered it less than before, and less than the other
-        assert model != shop.service.policy.model
+        assert model != shop.services.current.policy.model
         teens, adults = await probability("teens"), await probability("adults")
         assert teens < before
         assert teens < adults

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from opportune.v1 import Money, Outcome
+from policies.model import EventKind, History, Subject, Tally, Track
 from policies.records import decode_history, decode_outcome
 from tests.server import kit
 from tests.server.kit import Shop
@@ -92,7 +93,14 @@ async def test_an_outcome_sent_many_times_at_once_counts_once(shop: Shop) -> Non
 
 async def _histories(shop: Shop) -> list[tuple[int, dict[str, int]]]:
     return [
-        (version, {k: d.count for k, d in decode_history(record).dismissals.items()})
+        (
+            version,
+            {
+                track.subject.offer_id: len(track.tallies["dismissed"].times)
+                for track in decode_history(record).tracks
+                if "dismissed" in track.tallies
+            },
+        )
         for version, record in kit.rows(
             shop.path, "select version, record from history"
         )
@@ -168,13 +176,14 @@ async def test_the_order_of_arrival_does_not_matter(
         for kind in order:
             await shop.report(decision, kind)
 
-    # Then the user has seen it once and dismissed it once
+    # Then the user has seen it once, clicked on it once and dismissed it once
     ((record,),) = kit.rows(shop.path, "select record from history")
-    at_ms = kit.NOON_MS
-    expected = (
-        f'{{"impressions":[[{at_ms},"jam","home"]],"dismissals":{{"jam":[1,{at_ms}]}}}}'
+    subject = Subject("jam", "default", "home", (), 0.2)
+    once = Tally((kit.NOON_MS,))
+    tallies: dict[EventKind, Tally] = dict.fromkeys(
+        ("shown", "clicked", "dismissed"), once
     )
-    assert expected == record
+    assert decode_history(record) == History(tracks=(Track(subject, tallies),))
 
 
 async def test_times_are_held_between_the_decision_and_now(

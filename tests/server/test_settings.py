@@ -179,10 +179,15 @@ def test_lint_is_content_with_what_is_right(tmp_path: Path) -> None:
 
 
 def test_lint_is_content_with_our_examples() -> None:
-    files = sorted(ROOT.glob("examples/**/*.toml"))
-    assert files
+    catalogues = sorted(ROOT.glob("examples/**/catalogue.toml"))
+    settings = [path.with_name("settings.toml") for path in catalogues]
+    beside = [path for path in settings if path.exists()]
+    assert catalogues
+    assert beside
 
-    assert lint(*files)[0] == 0
+    status, _, err = lint(*catalogues, *beside)
+
+    assert (status, err) == (0, "")
 
 
 def test_lint_names_everything_that_is_wrong_in_every_file(tmp_path: Path) -> None:

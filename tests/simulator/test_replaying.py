@@ -6,6 +6,7 @@ calls; only the clock is the test's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_a_log_is_replayed_while_the_server_has_it_open(world: World) -> None:
 
     assert Path(f"{world.path}-wal").stat().st_size > 0
     assert (result.decisions, result.identical) == (60, 60)
-    store._connection.close()  # type: ignore[attr-defined]
+    asyncio.run(store.close())
 
 
 def test_an_empty_log_has_nothing_that_differs(tmp_path: Path) -> None:

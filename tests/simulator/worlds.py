@@ -15,6 +15,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import msgspec
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
-from policies.engine import decide
+from policies.engine import Past, decide
 from policies.history import reserve
 from policies.identity import decision_id, root_key
 from policies.model import (
@@ -36,7 +37,8 @@ from policies.model import (
 from policies.policy import EpsilonGreedy, LinUCBSettings, Policy, PolicySettings
 from policies.rewards import RewardSettings
 from server.learning import Learning
-from server.stores.base import ServingStore
+from server.reporting import Report, fold_of
+from server.stores.base import Histories, ServingStore
 from server.stores.opening import migrate_store, open_serving, open_training
 
 CATALOGUE = """
@@ -264,34 +266,41 @@ class World:
             ),
         )
         while True:
-            version, history = await store.history(root, user_id)
+            seen = await store.past(root, user_id, account=False)
+            history = seen.user.history
             decision = decide(
                 opportunity,
                 catalogue=self.catalogue,
-                history=history,
+                past=Past(history),
                 policy=self.policy,
             ).decision
             after = None
             if decision.chosen != NO_OFFER:
-                action = self.catalogue.actions[decision.chosen]
-                after = reserve(history, action.offer_id, action.placement_id, decision)
-            stored = await store.commit(decision, version=version, after=after)
+                chosen = self.catalogue.chosen(self.catalogue.actions[decision.chosen])
+                memory = self.catalogue.memory
+                after = Histories(reserve(history, chosen, decision, memory))
+            stored = await store.commit([decision], seen=seen, after=after)
             if stored is not None:
-                return stored
+                return stored[0]
 
     async def _report(
         self, store: ServingStore, decision: Decision, kinds: Sequence[OutcomeKind]
     ) -> None:
         if not kinds:
             return
-        offer = None
-        if decision.chosen != NO_OFFER:
-            action = self.catalogue.actions[decision.chosen]
-            offer = action.offer_id, action.placement_id
+        text = await store.catalogue(decision.catalogue)
+        assert text is not None
+        catalogue = _read(text)
         outcomes = [
             Outcome(f"{kind}-{self.now_ms}", kind, self.now_ms) for kind in kinds
         ]
-        await store.report(decision, offer, outcomes)
+        fold = fold_of(Report(decision, catalogue), catalogue.memory)
+        await store.report(decision, outcomes, fold, account=False)
+
+
+@lru_cache
+def _read(text: str) -> Catalogue:
+    return catalogues.read(text)
 
 
 def segment_of(user_id: str) -> str:

@@ -7,8 +7,9 @@ synced by a thread before it is acknowledged. See docs/decisions/0004.
 
 from __future__ import annotations
 
+from server.stores.sqlite.admin import SQLiteAdmin
 from server.stores.sqlite.schema import connect, migrate
 from server.stores.sqlite.serving import SQLiteServing
 from server.stores.sqlite.training import SQLiteTraining
 
-__all__ = ["SQLiteServing", "SQLiteTraining", "connect", "migrate"]
+__all__ = ["SQLiteAdmin", "SQLiteServing", "SQLiteTraining", "connect", "migrate"]

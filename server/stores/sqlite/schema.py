@@ -7,16 +7,20 @@ simulator, reads the views, whose names say their version and whose columns stay
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
 from sqlite_utils.db import Table
 from sqlite_utils.migrations import Migrations
 
-__all__ = ["checkpoint", "connect", "migrate"]
+__all__ = ["checkpoint", "connect", "migrate", "transaction"]
 
 _WAL_BYTES = 64 * 2**20
+_LOCK_WAIT_S = 30.0
+_LOCK_RETRY_S = 0.001
 
 
 _migrations = Migrations("opportune")
@@ -102,6 +106,110 @@ def m002_publish_views(db: Database) -> None:
         db.create_view(view, f"select {columns} from [{table}]")
 
 
+@_migrations()
+def m003_decide_several_at_once(db: Database) -> None:
+    """Let one call make several decisions; those after the first name the first."""
+    db.execute("alter table decision add column call_id text")
+    # The first decision of a call, which most calls have alone, is not in it.
+    db.execute("create index call on decision(call_id) where call_id is not null")
+    db.execute("drop view decisions_v1")
+    db.create_view(
+        "decisions_v1",
+        "select position, decision_id, at_ms, record,"
+        " coalesce(call_id, decision_id) as call_id from decision",
+    )
+
+
+@_migrations()
+def m004_share_supplies(db: Database) -> None:
+    """Keep inventories and budgets: what is taken of them, by whom, and until when.
+
+    Always, for each name: `taken` = what leases have left + what is held or charged.
+    """
+    db.execute(
+        "create table counter(name text primary key, taken integer not null)"
+        " strict, without rowid"
+    )
+    db.execute(
+        "create table lease(lease_id text primary key, name text not null,"
+        " amount integer not null, used integer not null, until_ms integer not null)"
+        " strict, without rowid"
+    )
+    db.execute("create index lease_end on lease(until_ms)")
+    db.execute(
+        "create table hold(decision_id text not null, name text not null,"
+        " amount integer not null, until_ms integer not null, state text not null,"
+        " primary key (decision_id, name)) strict, without rowid"
+    )
+    db.execute("create index hold_end on hold(until_ms) where state = 'held'")
+
+
+@_migrations()
+def m005_say_who_and_why(db: Database) -> None:
+    """Keep what was told of users, what was stopped, and what was activated."""
+    _create(
+        db,
+        "ledger",
+        {
+            "position": int,
+            "root": str,
+            "user_id": str,
+            "event_id": str,
+            "kind": str,
+            "at_ms": int,
+            "source": str,
+            "record": str,
+        },
+        "position",
+    )
+    db.table("ledger").create_index(["root", "user_id", "event_id"], unique=True)
+    _create(
+        db,
+        "switch",
+        {
+            "position": int,
+            "scope": str,
+            "stopped": int,
+            "at_ms": int,
+            "who": str,
+            "reason": str,
+        },
+        "position",
+    )
+    _create(
+        db,
+        "activation",
+        {
+            "position": int,
+            "version": str,
+            "at_ms": int,
+            "who": str,
+            "reason": str,
+            "previous": str,
+            "diff": str,
+            "accepted": int,
+            "problems": str,
+        },
+        "position",
+    )
+    for view, table in (
+        ("ledger_v1", "ledger"),
+        ("switches_v1", "switch"),
+        ("activations_v1", "activation"),
+    ):
+        columns = ", ".join(column.name for column in db.table(table).columns)
+        db.create_view(view, f"select {columns} from [{table}]")
+
+
+@_migrations()
+def m006_answer_with_an_earlier_decision(db: Database) -> None:
+    """Remember the requests that were answered with a decision of another request."""
+    db.execute(
+        "create table answer(decision_id text primary key, kept_id text not null)"
+        " strict, without rowid"
+    )
+
+
 def migrate(path: Path) -> None:
     """Make the file, or bring it up to date.
 
@@ -147,6 +255,27 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("pragma busy_timeout = 0")
     connection.execute(f"pragma journal_size_limit = {_WAL_BYTES}")
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock, once it can be had, and commit; for who may wait."""
+    give_up = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            connection.execute("begin immediate")
+            break
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > give_up:
+                raise
+            time.sleep(_LOCK_RETRY_S)
+    try:
+        yield connection
+        connection.execute("commit")
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 def checkpoint(path: Path) -> None:

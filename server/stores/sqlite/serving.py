@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import uuid
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
-from policies import history as histories
-from policies.errors import StoreUnavailableError
-from policies.identity import root_of
-from policies.model import NO_HISTORY, Decision, History, Outcome
-from policies.records import (
-    decode_decision,
-    decode_history,
-    decode_outcome,
-    encode,
-    encode_decision,
+from policies.model import Decision, History, Outcome
+from policies.records import encode, encode_decision
+from server.stores.base import (
+    ActiveCatalogue,
+    Changed,
+    Fold,
+    Histories,
+    Hold,
+    LeaseLostError,
+    LedgerEntry,
+    Reported,
+    Snapshot,
+    StoredPast,
+    SupplyLease,
 )
-from server.stores.base import Snapshot, VersionedHistory
-from server.stores.sqlite.schema import checkpoint, connect
+from server.stores.sqlite import calls, histories, reports, supplies
+from server.stores.sqlite.rows import load_active, load_catalogue
+from server.stores.sqlite.writing import Writer
 
 __all__ = ["SQLiteServing"]
-
-_T = TypeVar("_T")
-
-_LOCK_WAIT_S = 5.0
-_LOCK_RETRY_S = 0.001
-_RETRY_AFTER_S = 1.0
-_WAL_BYTES_MAX = 512 * 2**20  # Far beyond what a learner that is alive lets it grow to.
-
-
-class _Write(NamedTuple):
-    """Something to do within the next transaction."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    done: asyncio.Future[Any]
-    durable: bool
 
 
 class SQLiteServing:
     """A SQLite file, for one event loop.
-
-    Writes that are asked for in the same turn of the loop share a transaction. It
-    is committed to the WAL, which outlives the process; for outcomes the WAL is
-    then synced, which outlives the power, by a thread that many reports share.
 
     Args:
         path: The file.
@@ -58,52 +41,126 @@ class SQLiteServing:
     def __init__(
         self, path: Path, on_failure: Callable[[], object] = lambda: None
     ) -> None:
-        self._connection = connect(path)
-        self._on_failure = on_failure
-        self._path = path
-        self._wal = Path(f"{path}-wal")
-        self._wal_descriptor: int | None = None
-        self._writes: list[_Write] = []
-        self._waiting_since_s: float | None = None
-        self._unsynced: list[tuple[asyncio.Future[Any], Any]] = []
-        self._syncing: asyncio.Task[None] | None = None
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="sync")
-        self._sync_failed = False
+        self._writer = Writer(path, on_failure)
 
-    async def history(self, root: str, user_id: str) -> VersionedHistory:
-        """See `ServingStore.history`."""
-        return self._read(lambda db: _load_history(db, root, user_id))
+    async def past(self, root: str, user_id: str, *, account: bool) -> StoredPast:
+        """See `ServingStore.past`."""
+        return self._writer.read(
+            lambda db: histories.load_past(db, root, user_id, account=account)
+        )
 
     async def decision(self, decision_id: str) -> Decision | None:
         """See `ServingStore.decision`."""
-        return self._read(lambda db: _load_decision(db, decision_id))
+        return self._writer.read(lambda db: calls.load_decision(db, decision_id))
+
+    async def decisions(self, decision_id: str) -> list[Decision]:
+        """See `ServingStore.decisions`."""
+        return self._writer.read(lambda db: calls.load_call(db, decision_id))
+
+    async def answer(self, decision_id: str, kept_id: str) -> list[Decision]:
+        """See `ServingStore.answer`."""
+        return await self._writer.write(
+            lambda db: calls.answer(db, decision_id, kept_id), durable=False
+        )
 
     async def commit(
-        self, decision: Decision, *, version: int, after: History | None
-    ) -> Decision | None:
+        self,
+        decisions: Sequence[Decision],
+        *,
+        seen: StoredPast,
+        after: Histories | None,
+        holds: Sequence[Hold] = (),
+    ) -> list[Decision] | None:
         """See `ServingStore.commit`."""
-        record = encode_decision(decision)
-        folded = None if after is None else encode(after)
-        return await self._write(
-            lambda db: _commit(db, decision, record, version, folded), durable=False
+        call = calls.Call(
+            decisions,
+            [encode_decision(decision) for decision in decisions],
+            seen,
+            None if after is None else encode(after.user),
+            None if after is None or after.account is None else encode(after.account),
+            holds,
         )
+        stored = await self._writer.write(
+            lambda db: calls.commit(db, call), durable=False
+        )
+        if isinstance(stored, frozenset):
+            raise LeaseLostError(stored)
+        return stored
 
     async def report(
         self,
         decision: Decision,
-        offer: tuple[str, str] | None,
         outcomes: Sequence[Outcome],
-    ) -> list[bool]:
+        fold: Fold,
+        *,
+        account: bool,
+    ) -> Reported:
         """See `ServingStore.report`."""
-        return await self._write(
-            lambda db: _report(db, decision, offer, outcomes), durable=True
+        return await self._writer.write(
+            lambda db: reports.report(db, decision, outcomes, fold, account=account),
+            durable=True,
         )
+
+    async def change(
+        self,
+        root: str,
+        user_id: str,
+        entry: LedgerEntry,
+        fold: Callable[[History], History],
+    ) -> Changed:
+        """See `ServingStore.change`."""
+        return await self._writer.write(
+            lambda db: reports.change(db, root, user_id, entry, fold), durable=True
+        )
+
+    async def lease(
+        self,
+        name: str,
+        *,
+        limit: int,
+        need: int,
+        want: int,
+        until_ms: int,
+        at_ms: int,
+    ) -> SupplyLease | None:
+        """See `SupplyStore.lease`."""
+        wanted = SupplyLease(uuid.uuid4().hex, name, want, until_ms)
+        return await self._writer.write(
+            lambda db: supplies.lease(db, wanted, limit=limit, need=need, at_ms=at_ms),
+            durable=False,
+        )
+
+    async def renew(self, lease_ids: Collection[str], until_ms: int) -> frozenset[str]:
+        """See `SupplyStore.renew`."""
+        return await self._writer.write(
+            lambda db: supplies.renew(db, lease_ids, until_ms), durable=False
+        )
+
+    async def give_back(self, lease_ids: Collection[str]) -> None:
+        """See `SupplyStore.give_back`."""
+        await self._writer.write(lambda db: supplies.end(db, lease_ids), durable=False)
+
+    async def sweep(self, at_ms: int) -> bool:
+        """See `SupplyStore.sweep`."""
+        if not self._writer.read(lambda db: supplies.anything_over(db, at_ms)):
+            return False
+        return await self._writer.write(
+            lambda db: supplies.sweep(db, at_ms), durable=False
+        )
+
+    async def stopped(self) -> tuple[str, ...]:
+        """See `ServingStore.stopped`."""
+        return self._writer.read(_load_stopped)
+
+    async def active_catalogue(self) -> ActiveCatalogue:
+        """See `ServingStore.active_catalogue`."""
+        return self._writer.read(load_active)
 
     async def latest_snapshot(
         self, learner: str, *, after: tuple[int, int]
     ) -> Snapshot | None:
         """See `ServingStore.latest_snapshot`."""
-        row = self._read(
+        row = self._writer.read(
             lambda db: db.execute(
                 "select learner, epoch, position, body from snapshot"
                 " where learner = ? and (epoch, position) > (?, ?)"
@@ -115,139 +172,19 @@ class SQLiteServing:
 
     async def catalogue(self, version: str) -> str | None:
         """See `ServingStore.catalogue`."""
-        row = self._read(
-            lambda db: db.execute(
-                "select text from catalogue where version = ?", (version,)
-            ).fetchone()
-        )
-        return None if row is None else str(row[0])
+        return self._writer.read(lambda db: load_catalogue(db, version))
 
     async def register(
         self, catalogue: tuple[str, str], policy: tuple[str, str]
     ) -> None:
         """See `ServingStore.register`."""
-        await self._write(lambda db: _register(db, catalogue, policy), durable=True)
+        await self._writer.write(
+            lambda db: _register(db, catalogue, policy), durable=True
+        )
 
     async def close(self) -> None:
         """See `ServingStore.close`."""
-        await asyncio.gather(
-            *(write.done for write in self._writes),
-            *(done for done, _ in self._unsynced),
-            return_exceptions=True,
-        )
-        if self._syncing is not None:
-            await self._syncing
-        self._disk.shutdown()
-        if self._wal_descriptor is not None:
-            os.close(self._wal_descriptor)
-        self._connection.close()
-
-    def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        try:
-            return work(self._connection)
-        except sqlite3.DatabaseError as error:
-            raise StoreUnavailableError(_RETRY_AFTER_S) from error
-
-    async def _write(
-        self, work: Callable[[sqlite3.Connection], _T], *, durable: bool
-    ) -> _T:
-        if durable and self._sync_failed:
-            raise StoreUnavailableError(_RETRY_AFTER_S)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[_T] = loop.create_future()
-        self._writes.append(_Write(work, done, durable))
-        if len(self._writes) == 1:
-            loop.call_soon(self._flush)
-        return await done
-
-    def _flush(self) -> None:
-        """Do all the writes that wait, in one transaction."""
-        try:
-            self._connection.execute("begin immediate")
-        except sqlite3.DatabaseError as error:
-            self._wait_for_lock(error)
-            return
-        self._waiting_since_s = None
-        writes, self._writes = self._writes, []
-        try:
-            results = [write.work(self._connection) for write in writes]
-            self._connection.execute("commit")
-        except Exception as error:  # noqa: BLE001 - passed on to whom it concerns
-            self._connection.rollback()
-            self._flush_apart(writes, error)
-            return
-        for write, result in zip(writes, results, strict=True):
-            self._finish(write, result)
-
-    def _flush_apart(self, writes: list[_Write], error: Exception) -> None:
-        """Let a write that fails fail alone."""
-        if len(writes) == 1:
-            if isinstance(error, sqlite3.DatabaseError):
-                error = StoreUnavailableError(_RETRY_AFTER_S)
-            if not writes[0].done.done():
-                writes[0].done.set_exception(error)
-            return
-        waiting, self._writes = self._writes, []
-        for write in writes:
-            self._writes = [write]
-            self._flush()
-            waiting = [*self._writes, *waiting]
-        self._writes = waiting
-        if waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _wait_for_lock(self, error: sqlite3.DatabaseError) -> None:
-        """Try again when another process has committed, or give up."""
-        loop = asyncio.get_running_loop()
-        if self._waiting_since_s is None:
-            self._waiting_since_s = loop.time()
-        busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-        if busy and loop.time() < self._waiting_since_s + _LOCK_WAIT_S:
-            loop.call_later(_LOCK_RETRY_S, self._flush)
-            return
-        self._waiting_since_s = None
-        writes, self._writes = self._writes, []
-        for write in writes:
-            if not write.done.done():
-                write.done.set_exception(StoreUnavailableError(_RETRY_AFTER_S))
-
-    def _finish(self, write: _Write, result: object) -> None:
-        if not write.durable:
-            if not write.done.done():
-                write.done.set_result(result)
-            return
-        self._unsynced.append((write.done, result))
-        if self._syncing is None:
-            self._syncing = asyncio.get_running_loop().create_task(self._sync())
-
-    async def _sync(self) -> None:
-        """Sync the WAL, again and again while anything waits for it."""
-        loop = asyncio.get_running_loop()
-        while self._unsynced:
-            synced, self._unsynced = self._unsynced, []
-            try:
-                await loop.run_in_executor(self._disk, self._sync_wal)
-            except OSError:
-                # After a failed sync nobody can say what is on the disk: what was
-                # written may be lost although a second sync succeeds.
-                self._sync_failed = True
-                self._on_failure()
-            for done, result in synced:
-                if done.done():
-                    continue
-                if self._sync_failed:
-                    done.set_exception(StoreUnavailableError(_RETRY_AFTER_S))
-                else:
-                    done.set_result(result)
-        self._syncing = None
-
-    def _sync_wal(self) -> None:
-        if self._wal_descriptor is None:
-            # The WAL lives as long as this process is connected.
-            self._wal_descriptor = os.open(self._wal, os.O_RDONLY)
-        os.fsync(self._wal_descriptor)
-        if os.fstat(self._wal_descriptor).st_size > _WAL_BYTES_MAX:
-            checkpoint(self._path)
+        await self._writer.close()
 
 
 def _register(
@@ -257,125 +194,10 @@ def _register(
     db.execute("insert or ignore into policy values (?, ?)", policy)
 
 
-def _load_history(db: sqlite3.Connection, root: str, user_id: str) -> VersionedHistory:
-    row = db.execute(
-        "select version, record from history where root = ? and user_id = ?",
-        (root, user_id),
-    ).fetchone()
-    if row is None:
-        return VersionedHistory(0, NO_HISTORY)
-    return VersionedHistory(row[0], decode_history(row[1]))
-
-
-def _load_decision(db: sqlite3.Connection, decision_id: str) -> Decision | None:
-    row = db.execute(
-        "select record from decision where decision_id = ?", (decision_id,)
-    ).fetchone()
-    return None if row is None else decode_decision(row[0])
-
-
-def _version(db: sqlite3.Connection, root: str, user_id: str) -> int:
-    row = db.execute(
-        "select version from history where root = ? and user_id = ?", (root, user_id)
-    ).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def _save_history(
-    db: sqlite3.Connection, root: str, user_id: str, version: int, record: str
-) -> bool:
-    """Replace a history that is still at `version`; say whether it was."""
-    if version == 0:
-        saved = db.execute(
-            "insert into history(root, user_id, version, record) values (?, ?, 1, ?)"
-            " on conflict do nothing",
-            (root, user_id, record),
-        )
-    else:
-        saved = db.execute(
-            "update history set version = version + 1, record = ?"
-            " where root = ? and user_id = ? and version = ?",
-            (record, root, user_id, version),
-        )
-    return saved.rowcount == 1
-
-
-def _commit(
-    db: sqlite3.Connection,
-    decision: Decision,
-    record: str,
-    version: int,
-    after: str | None,
-) -> Decision | None:
-    opportunity = decision.opportunity
-    decision_id = opportunity.decision_id
-    inserted = db.execute(
-        "insert into decision(decision_id, at_ms, record) values (?, ?, ?)"
-        " on conflict do nothing",
-        (decision_id, opportunity.at_ms, record),
+def _load_stopped(db: sqlite3.Connection) -> tuple[str, ...]:
+    rows = db.execute(
+        "select scope from switch where position in"
+        " (select max(position) from switch group by scope)"
+        " and stopped order by scope"
     )
-    if inserted.rowcount == 0:
-        return _load_decision(db, decision_id)
-    root = root_of(decision_id)
-    if after is None:
-        # Were a silence taken on a history that has changed, and an offer not, then
-        # what is logged would depend on what was drawn.
-        unchanged = _version(db, root, opportunity.user_id) == version
-    else:
-        unchanged = _save_history(db, root, opportunity.user_id, version, after)
-    if unchanged:
-        return decision
-    db.execute("delete from decision where position = ?", (inserted.lastrowid,))
-    return None
-
-
-def _report(
-    db: sqlite3.Connection,
-    decision: Decision,
-    offer: tuple[str, str] | None,
-    outcomes: Sequence[Outcome],
-) -> list[bool]:
-    decision_id = decision.opportunity.decision_id
-    known = [
-        decode_outcome(record)
-        for (record,) in db.execute(
-            "select record from outcome where decision_id = ?", (decision_id,)
-        )
-    ]
-    names = {outcome.outcome_id for outcome in known}
-    fresh: list[bool] = []
-    news: list[Outcome] = []
-    for outcome in outcomes:
-        fresh.append(outcome.outcome_id not in names)
-        if fresh[-1]:
-            names.add(outcome.outcome_id)
-            news.append(outcome)
-    db.executemany(
-        "insert into outcome(decision_id, outcome_id, record) values (?, ?, ?)",
-        [(decision_id, outcome.outcome_id, encode(outcome)) for outcome in news],
-    )
-    if offer is not None and news:
-        _fold(db, decision, offer, news, known)
-    return fresh
-
-
-def _fold(
-    db: sqlite3.Connection,
-    decision: Decision,
-    offer: tuple[str, str],
-    news: Sequence[Outcome],
-    known: Sequence[Outcome],
-) -> None:
-    """Fold new outcomes into the user's history."""
-    opportunity = decision.opportunity
-    root = root_of(opportunity.decision_id)
-    version, before = _load_history(db, root, opportunity.user_id)
-    confirmed = any(outcome.kind in histories.CONFIRMING for outcome in known)
-    after = before
-    for outcome in news:
-        after = histories.report(
-            after, *offer, opportunity.decision_id, outcome, confirmed=confirmed
-        )
-        confirmed = confirmed or outcome.kind in histories.CONFIRMING
-    if after != before:
-        _save_history(db, root, opportunity.user_id, version, encode(after))
+    return tuple([scope for (scope,) in rows])

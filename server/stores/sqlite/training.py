@@ -6,21 +6,19 @@ import fcntl
 import itertools
 import json
 import os
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from policies.model import Outcome, Resolution
 from policies.records import decode_decision, decode_outcome
 from server.stores.base import Joinable, JoinState, Snapshot, StreamRow, Watermark
-from server.stores.sqlite.schema import connect
+from server.stores.sqlite.rows import load_catalogue
+from server.stores.sqlite.schema import connect, transaction
 
 __all__ = ["SQLiteTraining"]
 
 _LEARNER_WAIT_S = 10.0
-_LOCK_WAIT_S = 30.0
 _LOCK_RETRY_S = 0.001
 _RESTART_PAGES = 4_096  # 32 MiB.
 
@@ -106,7 +104,7 @@ class SQLiteTraining:
         watermark: Watermark | None,
     ) -> None:
         """See `TrainingStore.append`."""
-        with self._transaction() as db:
+        with transaction(self._connection) as db:
             epoch = self.epoch()
             (last,) = db.execute(
                 "select coalesce(max(position), 0) from resolution where epoch = ?",
@@ -166,7 +164,7 @@ class SQLiteTraining:
 
     def publish(self, snapshot: Snapshot, keep: int) -> None:
         """See `TrainingStore.publish`."""
-        with self._transaction() as db:
+        with transaction(self._connection) as db:
             db.execute(
                 "insert into snapshot(learner, epoch, position, body)"
                 " values (?, ?, ?, ?) on conflict do nothing",
@@ -181,10 +179,7 @@ class SQLiteTraining:
 
     def catalogue(self, version: str) -> str | None:
         """See `TrainingStore.catalogue`."""
-        row = self._connection.execute(
-            "select text from catalogue where version = ?", (version,)
-        ).fetchone()
-        return None if row is None else str(row[0])
+        return load_catalogue(self._connection, version)
 
     def maintain(self) -> None:
         """Copy the WAL into the file, so that nobody who serves has to.
@@ -210,26 +205,6 @@ class SQLiteTraining:
             " order by epoch desc limit 1"
         ).fetchone()
         return row[0], row[1], row[2]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the write lock, once it can be had, and commit."""
-        give_up = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                self._connection.execute("begin immediate")
-                break
-            except sqlite3.OperationalError as error:
-                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > give_up:
-                    raise
-                time.sleep(_LOCK_RETRY_S)
-        try:
-            yield self._connection
-            self._connection.execute("commit")
-        except BaseException:
-            self._connection.rollback()
-            raise
 
 
 def _lock(path: Path) -> int:

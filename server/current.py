@@ -1,0 +1,62 @@
+"""What a worker serves now: one catalogue, one policy, what is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+
+from policies import catalogue as catalogues
+from policies.catalogue import Catalogue
+from policies.model import Conditions, Decision
+from policies.policy import Policy
+from server.stores.base import ServingStore
+
+__all__ = ["Current"]
+
+_COMPILED_MAX = 8
+
+
+class Current:
+    """What decides now; each part may be replaced between two requests.
+
+    Attributes:
+        catalogue: What is offered.
+        policy: What chooses.
+        stopped: What was switched off, sorted.
+    """
+
+    def __init__(
+        self,
+        store: ServingStore,
+        catalogue: Catalogue,
+        policy: Policy,
+        stopped: tuple[str, ...] = (),
+    ) -> None:
+        self.catalogue = catalogue
+        self.policy = policy
+        self.stopped = stopped
+        self._store = store
+        self._compiled = lru_cache(maxsize=_COMPILED_MAX)(_compile)
+
+    def conditions(self, exhausted: frozenset[str] = frozenset()) -> Conditions:
+        """Return what holds for everybody."""
+        return Conditions(self.stopped, tuple(sorted(exhausted)))
+
+    async def catalogue_of(self, decision: Decision) -> Catalogue:
+        """Return the catalogue that a decision was made from."""
+        return await self.catalogue_named(decision.catalogue)
+
+    async def catalogue_named(self, version: str) -> Catalogue:
+        """Return a catalogue that is or was in use."""
+        if version == self.catalogue.version:
+            return self.catalogue
+        text = await self._store.catalogue(version)
+        if text is None:
+            raise RuntimeError(f"the store lost catalogue {version}")
+        # To compile a large one takes long enough for others to notice.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._compiled, text)
+
+
+def _compile(text: str) -> Catalogue:
+    return catalogues.read(text, linted=False)

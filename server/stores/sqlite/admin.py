@@ -1,0 +1,120 @@
+"""The store as who runs the server sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from policies.model import Decision
+from policies.records import decode_decision
+from server.stores.base import Activation, ActiveCatalogue, Switch
+from server.stores.sqlite.rows import load_active, load_catalogue
+from server.stores.sqlite.schema import connect, transaction
+
+__all__ = ["SQLiteAdmin"]
+
+
+class SQLiteAdmin:
+    """A SQLite file, for a command of a person. Servers may use it meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path)
+        # Each commit is synced, which nobody has to wait for but the person.
+        self._connection.execute("pragma synchronous = full")
+
+    def stop(self, scope: str, *, who: str, reason: str, at_ms: int) -> None:
+        """See `AdminStore.stop`."""
+        self._switch(Switch(scope, stopped=True, at_ms=at_ms, who=who, reason=reason))
+
+    def resume(self, scope: str, *, who: str, reason: str, at_ms: int) -> None:
+        """See `AdminStore.resume`."""
+        self._switch(Switch(scope, stopped=False, at_ms=at_ms, who=who, reason=reason))
+
+    def switches(self) -> list[Switch]:
+        """See `AdminStore.switches`."""
+        rows = self._connection.execute(
+            "select scope, stopped, at_ms, who, reason from switch where position in"
+            " (select max(position) from switch group by scope) order by scope"
+        )
+        return [Switch(scope, bool(stopped), *rest) for scope, stopped, *rest in rows]
+
+    def activate(
+        self, version: str, text: str, *, at_ms: int, who: str, reason: str, diff: str
+    ) -> int:
+        """See `AdminStore.activate`."""
+        made = Activation(
+            0, version, at_ms, who, reason, "", diff, accepted=True, problems=""
+        )
+        return self._append(made, text)
+
+    def refuse(
+        self,
+        version: str,
+        *,
+        at_ms: int,
+        who: str,
+        reason: str,
+        diff: str,
+        problems: str,
+    ) -> int:
+        """See `AdminStore.refuse`."""
+        made = Activation(
+            0, version, at_ms, who, reason, "", diff, accepted=False, problems=problems
+        )
+        return self._append(made, None)
+
+    def activations(self, limit: int) -> list[Activation]:
+        """See `AdminStore.activations`."""
+        rows = self._connection.execute(
+            "select position, version, at_ms, who, reason, previous, diff, accepted,"
+            " problems from activation order by position desc limit ?",
+            (limit,),
+        )
+        found = [Activation(*row) for row in rows]
+        return [one._replace(accepted=bool(one.accepted)) for one in found]
+
+    def active_catalogue(self) -> ActiveCatalogue:
+        """See `AdminStore.active_catalogue`."""
+        return load_active(self._connection)
+
+    def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:
+        """See `AdminStore.decisions_since`."""
+        rows = self._connection.execute(
+            "select record from (select at_ms, record from decision"
+            " order by position desc limit ?) where at_ms >= ?",
+            (limit, at_ms),
+        )
+        return [decode_decision(record) for (record,) in rows]
+
+    def catalogue(self, version: str) -> str | None:
+        """See `AdminStore.catalogue`."""
+        return load_catalogue(self._connection, version)
+
+    def close(self) -> None:
+        """See `AdminStore.close`."""
+        self._connection.close()
+
+    def _switch(self, switch: Switch) -> None:
+        with transaction(self._connection) as db:
+            db.execute(
+                "insert into switch(scope, stopped, at_ms, who, reason)"
+                " values (?, ?, ?, ?, ?)",
+                switch,
+            )
+
+    def _append(self, made: Activation, text: str | None) -> int:
+        """Append an activation after what holds now; return its position."""
+        with transaction(self._connection) as db:
+            previous = load_active(db).version
+            if text is not None:
+                db.execute(
+                    "insert into catalogue(version, text) values (?, ?)"
+                    " on conflict do nothing",
+                    (made.version, text),
+                )
+            _, *values = made._replace(previous=previous)
+            inserted = db.execute(
+                "insert into activation(version, at_ms, who, reason, previous, diff,"
+                " accepted, problems) values (?, ?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+            return int(inserted.lastrowid or 0)

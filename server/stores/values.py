@@ -1,0 +1,256 @@
+"""What stores take and give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, NamedTuple
+
+from policies.model import Decision, History, Outcome, Resolution
+
+__all__ = [
+    "NO_SETTLEMENT",
+    "Activation",
+    "ActiveCatalogue",
+    "Changed",
+    "Fold",
+    "Histories",
+    "Hold",
+    "JoinState",
+    "Joinable",
+    "LeaseLostError",
+    "LedgerEntry",
+    "Reported",
+    "Settlement",
+    "Snapshot",
+    "StoredPast",
+    "StreamRow",
+    "SupplyLease",
+    "Switch",
+    "Versioned",
+    "Watermark",
+]
+
+
+class Versioned(NamedTuple):
+    """A history, and how often it has changed; 0 for one never seen."""
+
+    version: int
+    history: History
+
+
+class StoredPast(NamedTuple):
+    """What is remembered of a user, and of their account where that was asked."""
+
+    user: Versioned
+    account: Versioned | None
+
+
+class Histories(NamedTuple):
+    """The histories of a user and of their account.
+
+    Attributes:
+        account: None where there is no account, or where its history does not change.
+    """
+
+    user: History
+    account: History | None = None
+
+
+class SupplyLease(NamedTuple):
+    """A part of a supply that one process may hand out.
+
+    Attributes:
+        name: The supply.
+        amount: How much of it.
+        until_ms: When it ends, unless it is renewed.
+    """
+
+    lease_id: str
+    name: str
+    amount: int
+    until_ms: int
+
+
+class Hold(NamedTuple):
+    """What a decision takes from a supply, until it is charged or let go.
+
+    Attributes:
+        name: The supply.
+        lease_id: The lease that it comes from.
+        amount: How much, 1 or more.
+        until_ms: When it is let go by itself.
+    """
+
+    decision_id: str
+    name: str
+    lease_id: str
+    amount: int
+    until_ms: int
+
+
+class LeaseLostError(Exception):
+    """A lease ended before what came from it was stored: lease anew, decide again."""
+
+    def __init__(self, lease_ids: Collection[str]) -> None:
+        self.lease_ids = frozenset(lease_ids)
+        super().__init__(f"lost leases: {', '.join(sorted(self.lease_ids))}")
+
+
+class Settlement(NamedTuple):
+    """What becomes of all that a decision holds.
+
+    Attributes:
+        kind: `charge` for good, `release` at once, `extend` until later, or nothing;
+            `refund` releases what was charged as well.
+        until_ms: Until when at least, where it is to extend.
+    """
+
+    kind: Literal["none", "charge", "release", "extend", "refund"]
+    until_ms: int = 0
+
+
+NO_SETTLEMENT = Settlement("none")
+"""What is held stays as it is."""
+
+Fold = Callable[
+    [Histories, Sequence[Outcome], Sequence[Outcome]], tuple[Histories, Settlement]
+]
+"""Folds outcomes: the histories, the outcomes known before, and the new ones.
+
+It is called within a transaction, perhaps more than once: it does nothing else.
+"""
+
+
+class Reported(NamedTuple):
+    """What became of a report.
+
+    Attributes:
+        fresh: For each outcome whether it is new; one that is not changed nothing.
+        before: What was remembered before.
+        histories: What is remembered now.
+        known: The outcomes that were known before.
+        kept: Whether all that the decision took of supplies is held or charged still;
+            not where it was let go of. None where it took nothing.
+    """
+
+    fresh: list[bool]
+    before: Histories
+    histories: Histories
+    known: Sequence[Outcome]
+    kept: bool | None
+
+
+class LedgerEntry(NamedTuple):
+    """Something that was told of a user or an account.
+
+    Attributes:
+        event_id: Unique for the user or account; a repeat changes nothing.
+        kind: What it was.
+        source: Who said so.
+        record: What it says, as JSON.
+    """
+
+    event_id: str
+    kind: str
+    at_ms: int
+    source: str
+    record: str = "{}"
+
+
+class Changed(NamedTuple):
+    """What became of a change: whether it is new, and what is remembered now."""
+
+    fresh: bool
+    history: History
+
+
+class ActiveCatalogue(NamedTuple):
+    """The catalogue that holds.
+
+    Attributes:
+        position: Its place among the activations; 0 before the first.
+        version: Empty before the first.
+    """
+
+    position: int
+    version: str
+
+
+class Activation(NamedTuple):
+    """A catalogue that was activated, or refused.
+
+    Attributes:
+        position: The order of it.
+        who: Who asked for it.
+        previous: The version that held until then; empty for none.
+        diff: What would change.
+        problems: Why it was refused; empty where it was accepted.
+    """
+
+    position: int
+    version: str
+    at_ms: int
+    who: str
+    reason: str
+    previous: str
+    diff: str
+    accepted: bool
+    problems: str
+
+
+class Switch(NamedTuple):
+    """What was stopped or resumed last: `all`, or one category, offer, placement."""
+
+    scope: str
+    stopped: bool
+    at_ms: int
+    who: str
+    reason: str
+
+
+class Snapshot(NamedTuple):
+    """A published model.
+
+    Attributes:
+        learner: The version of the learner's settings.
+        epoch: Which training stream it has learned from.
+        position: How many rows of the stream it has learned.
+        body: The learner, as bytes.
+    """
+
+    learner: str
+    epoch: int
+    position: int
+    body: bytes
+
+    @property
+    def model(self) -> str:
+        """The version of the model, as decisions name it."""
+        return f"{self.epoch}.{self.position}"
+
+
+class JoinState(NamedTuple):
+    """What the training stream holds of a decision; revision 0 for nothing yet."""
+
+    revision: int
+    reward: float | None
+
+
+class Joinable(NamedTuple):
+    """All that the joiner needs of a decision."""
+
+    decision: Decision
+    outcomes: list[Outcome]
+    state: JoinState
+
+
+class StreamRow(NamedTuple):
+    """A row of the training stream with its decision."""
+
+    position: int
+    resolution: Resolution
+    decision: Decision
+
+
+Watermark = tuple[int, ...]
+"""How far a store has been read; only the store knows what the numbers mean."""
