@@ -55,6 +55,14 @@ load: $(VENV)/dev.stamp  ## put a server under load with locust
 crash: $(VENV)/dev.stamp  ## kill servers and learners at many random points: ARGS='--rounds 200'
 	$(BIN)/python -m tests.server.crash campaign $(ARGS)
 
+.PHONY: machine
+machine: $(VENV)/dev.stamp  ## drive a server and the rules written twice side by side: ARGS='--minutes 10'
+	$(BIN)/python -m tests.reference $(ARGS)
+
+.PHONY: scenarios
+scenarios: $(VENV)/dev.stamp  ## play the offer patterns of examples/scenarios: ARGS='small_steps'
+	$(BIN)/python examples/scenarios/run.py $(ARGS)
+
 .PHONY: study-coverage
 study-coverage: $(VENV)/dev.stamp  ## how often intervals hold the truth, on synthetic logs
 	$(BIN)/python -m benchmarks.coverage $(ARGS)

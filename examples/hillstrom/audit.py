@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from policies import catalogue as catalogues
-from policies.catalogue import Catalogue
-from policies.gates import FrequencyCap
+from policies.specs import CapSpec
 
 __all__ = ["NotLearnedError", "caps_broken", "lost", "trained", "until_learned"]
 
@@ -74,7 +73,10 @@ def caps_broken(store: Path) -> int:
     """
     with closing(_open(store)) as db:
         texts = dict(db.execute("select version, text from catalogues_v1"))
-        compiled = {version: catalogues.read(text) for version, text in texts.items()}
+        compiled = {
+            version: catalogues.read(text, linted=False)
+            for version, text in texts.items()
+        }
         times: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         for shown in _shown_offers(db):
             offer_id = compiled[shown.catalogue].actions[shown.action].offer_id
@@ -82,7 +84,7 @@ def caps_broken(store: Path) -> int:
     return sum(
         _excess(at_ms, cap)
         for (version, _, offer_id), at_ms in times.items()
-        for cap in _caps(compiled[version], offer_id)
+        for cap in compiled[version].offers[offer_id].spec.caps
     )
 
 
@@ -129,17 +131,15 @@ def _shown_offers(db: sqlite3.Connection) -> Iterator[_Shown]:
     return map(_Shown._make, rows)
 
 
-def _caps(catalogue: Catalogue, offer_id: str) -> list[FrequencyCap]:
-    gates = catalogue.offers[offer_id].gates
-    return [gate for gate in gates if isinstance(gate, FrequencyCap)]
+def _excess(times: list[int], cap: CapSpec) -> int:
+    """Count the times at which the window that ends there held too many.
 
-
-def _excess(times: list[int], cap: FrequencyCap) -> int:
-    """Count the times at which the window that ends there held too many."""
+    The caps of the example roll, or are for life.
+    """
     ordered = sorted(times)
-    if cap.window_ms is None:
+    if cap.window is None:
         return max(len(ordered) - cap.limit, 0)
-    window_ms = cap.window_ms
+    window_ms = int(cap.window)
     held = (
         count - bisect_right(ordered, at_ms - window_ms)
         for count, at_ms in zip(itertools.count(1), ordered, strict=False)
