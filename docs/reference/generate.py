@@ -32,7 +32,8 @@ from google.protobuf import descriptor_pb2
 from google.rpc import code_pb2, error_details_pb2
 from typer.testing import CliRunner
 
-from policies import catalogue, errors, features, model, records
+from policies import commands, errors, features, model, records, specs
+from policies.gates import GATES, life
 from policies.toml import Duration
 from server import settings, telemetry
 from server.status import status_of
@@ -59,18 +60,76 @@ def setting_tables() -> str:
 
 def catalogue_tables() -> str:
     """Describe every table of a catalogue."""
-    parts = (
-        ("At the top", catalogue.CatalogueSpec),
+    parts: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+        ("At the top", specs.CatalogueSpec),
+        ("`[offers.ID]`", specs.OfferSpec),
+        ("`[offers.ID.creatives.ID]`", specs.CreativeSpec),
+        ("`[offers.ID.creatives.ID.parameters.NAME]`", specs.ParameterSpec),
+        ("`caps`, wherever they stand", specs.CapSpec),
+        ("`limit`, in an offer", specs.LimitSpec),
+        ("`dismissal`, in an offer or at the top", specs.DismissalSpec),
+        ("`snooze`, in an offer or at the top", specs.SnoozeSpec),
+        ("`[placements.ID]`", specs.PlacementSpec),
+        ("`[categories.NAME]`", specs.CategorySpec),
+        ("`[products.NAME]`", specs.ProductSpec),
+        ("`[ladders.NAME]`", specs.LadderSpec),
+        ("`[budgets.NAME]`", specs.BudgetSpec),
+        ("`[suppressors.NAME]`", specs.SuppressorSpec),
         ("`[features.NAME]`", features.FeatureSpec),
-        ("`[placements.ID]`", catalogue.PlacementSpec),
-        ("`[offers.ID]`", catalogue.OfferSpec),
-        ("`caps`, in an offer", catalogue.CapSpec),
-        ("`[offers.ID.creatives.ID]`", catalogue.CreativeSpec),
+        ("`[attention]`", specs.AttentionSpec),
+        ("`[spacing]`", specs.SpacingSpec),
+        ("`[quiet_hours]`", specs.QuietSpec),
+        ("`[fatigue]`", specs.FatigueSpec),
+        ("`[engagement]`", specs.EngagementSpec),
+        ("`[contacts]`", specs.ContactSpec),
+        ("`[sentiment]`", specs.SentimentSpec),
+        ("`[holdout]`", specs.HoldoutSpec),
+        ("`[gates]`", specs.GatesSpec),
     )
     lines = [f"There are at most {model.ACTIONS_MAX:,} actions.\n"]
     for title, kind in parts:
-        lines += _struct(kind, f"## {title}")
+        plain = [f for f in msgspec.structs.fields(kind) if not _is_table(f.type)]
+        lines += _struct(kind, f"## {title}", only=plain)
     return "\n".join(lines)
+
+
+def moment_list() -> str:
+    """Name the moments that every catalogue knows."""
+    return ", ".join(f"`{moment}`" for moment in sorted(specs.MOMENTS)) + ".\n"
+
+
+def suppressor_table() -> str:
+    """Describe what life-states hold back in every catalogue."""
+    rows = [
+        (
+            f"`{state}`",
+            f'`"{spec.blocks}"`',
+            f'`"{_span(spec.cool_down)}"`',
+            f"`{str(spec.topic_matched).lower()}`",
+        )
+        for state, spec in life.SUPPRESSORS.items()
+    ]
+    return _table(("life-state", "blocks", "cool_down", "topic_matched"), rows)
+
+
+def gate_table() -> str:
+    """Describe every gate, in the order in which they are asked."""
+    rows = []
+    for scope in ("placement", "offer", "action"):
+        for kind in GATES:
+            if kind.scope == scope:
+                critical = "" if kind.bypassed else "yes"
+                said = _summary(kind).split("\n\n")[0]
+                rows.append((f"`{kind.name}`", scope, critical, said))
+    head = ("gate", "asked once for each", "binds critical offers", "what it does")
+    return _table(head, rows)
+
+
+def _is_table(kind: Any) -> bool:
+    """Say whether a type is described under a heading of its own."""
+    return bool(_structs_of(kind)) or (
+        get_origin(kind) is dict and bool(_structs_of(get_args(kind)[1]))
+    )
 
 
 def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]:
@@ -148,7 +207,8 @@ def _type(kind: Any) -> str:
 
 def _several(kind: Any) -> str:
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    return " or ".join(f"{_type(each)}s" for each in kinds)
+    nouns = [_type(each).partition(" of ") for each in kinds]
+    return " or ".join(f"{noun}s{of}{rest}" for noun, of, rest in nouns)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
@@ -171,6 +231,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _span(span_ms: int) -> str:
+    if span_ms == 0:
+        return "0s"
     for unit, length_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):
         if span_ms % length_ms == 0:
             return f"{span_ms // length_ms}{unit}"
@@ -339,7 +401,7 @@ def _error_row(error: Exception, advice: Mapping[str, str]) -> tuple[str, ...]:
     return f"`{info.reason}`", f"`{code}`", details, when, then
 
 
-def commands(module: str, program: str) -> str:
+def command_lines(module: str, program: str) -> str:
     """Show the help of a program and of each of its commands.
 
     Args:
@@ -399,22 +461,35 @@ def record_tables(*nouns: str) -> str:
     lines: list[str] = []
     for noun in nouns:
         kind = getattr(records, f"{noun}Record", None) or getattr(model, noun)
-        docs, hints = _docs(kind), get_type_hints(kind)
-        lines += [f"### {noun}\n", f"{_summary(kind)}\n"]
-        array = kind.__struct_config__.array_like
-        if array:
-            lines.append("Written as a list, in this order.\n")
-        rows = [
-            (f"`{field.name}`", _noun_type(hints[field.name]), docs.get(field.name, ""))
-            for field in msgspec.structs.fields(kind)
-        ]
-        lines.append(_table(("field", "type", "meaning"), rows))
+        lines += _noun(kind, noun)
     return "\n".join(lines)
+
+
+def command_tables() -> str:
+    """Describe what the ledger holds."""
+    lines: list[str] = []
+    for kind in get_args(commands.Command):
+        lines += _noun(kind, f"`{kind.__struct_config__.tag}`")
+    lines += _noun(commands.LifeChange, commands.LifeChange.__name__)
+    return "\n".join(lines)
+
+
+def _noun(kind: type[msgspec.Struct], title: str) -> Iterator[str]:
+    docs, hints = _docs(kind), get_type_hints(kind)
+    yield f"### {title}\n"
+    yield f"{_summary(kind)}\n"
+    if kind.__struct_config__.array_like:
+        yield "Written as a list, in this order.\n"
+    rows = [
+        (f"`{field.name}`", _noun_type(hints[field.name]), docs.get(field.name, ""))
+        for field in msgspec.structs.fields(kind)
+    ]
+    yield _table(("field", "type", "meaning"), rows)
 
 
 def _plural(noun: str) -> str:
     first, of, rest = noun.partition(" of ")
-    return f"{first}s{of}{rest}s" if of else f"{noun}s"
+    return f"{first}s{of}{rest}s" if first == "pair" else f"{first}s{of}{rest}"
 
 
 def _noun_type(kind: Any) -> str:
@@ -430,7 +505,7 @@ def _noun_type(kind: Any) -> str:
     if origin is tuple:
         return f"list of {_plural(_noun_type(arguments[0]))}"
     if _is_struct(kind):
-        return str(kind.__name__)
+        return str(kind.__name__).removesuffix("Record")
     return _type(kind)
 
 
@@ -438,7 +513,8 @@ def _noun_type(kind: Any) -> str:
 
 
 def _line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+    """Return a text as one line; a word parted at its hyphen is whole again."""
+    return re.sub(r"\s+", " ", re.sub(r"(?<=\w)-\n\s*", "-", text)).strip()
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,8 +1,11 @@
 """The docs name all there is, and what they show works.
 
-Examples of catalogues and settings are read by their readers. Pages with programs run
+Examples of catalogues and settings are read by their readers; what is a part of a
+catalogue is read together with the page's `catalogue.toml`. Pages with programs run
 against a server that is started from the pages' own files: what a page calls
-`# NAME` in the first line of an example is written to a file of that name.
+`# NAME` in the first line of an example is written to a file of that name. What a page
+shows below a command is what comes, but for times and versions. A package of gates that
+a page makes is installed for it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -30,10 +34,17 @@ from opportune.v1 import (
     context_pb2,
     decision_pb2,
     decision_service_pb2,
+    message_pb2,
     outcome_pb2,
+    user_pb2,
+    user_service_pb2,
 )
-from policies import catalogue, errors, features, model
+from policies import catalogue, commands, errors, features, model, records, specs
 from policies.errors import FileError
+from policies.gates import GATES
+from policies.gates.life import SUPPRESSORS
+from policies.gates.plugins import GROUP
+from policies.toml import join_texts
 from server import telemetry
 from server.settings import Settings, read_settings
 from server.status import status_of
@@ -44,7 +55,15 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-FILES = (context_pb2, decision_pb2, decision_service_pb2, outcome_pb2)
+FILES = (
+    context_pb2,
+    decision_pb2,
+    decision_service_pb2,
+    message_pb2,
+    outcome_pb2,
+    user_pb2,
+    user_service_pb2,
+)
 ADDRESS = "127.0.0.1:50051"
 
 
@@ -87,8 +106,25 @@ PROGRAMS = [
 ]
 
 
-def is_catalogue(example: Example) -> bool:
-    return "[offers" in example.text or "[placements" in example.text
+def is_settings(example: Example) -> bool:
+    """Say whether an example holds sections of a settings file."""
+    sections = [field.name for field in msgspec.structs.fields(Settings)]
+    return (
+        re.search(rf"^\[({'|'.join(sections)})\b", example.text, re.MULTILINE)
+        is not None
+    )
+
+
+def is_package(example: Example) -> bool:
+    return example.file == "pyproject.toml"
+
+
+def catalogue_text(example: Example) -> str:
+    """Return the text of a catalogue: its own or, of a part, the page's with it."""
+    if "[placements." in example.text:
+        return example.text
+    (whole,) = (e for e in examples(example.page, "toml") if e.file == "catalogue.toml")
+    return join_texts([(whole.file, whole.text), (example.file, example.text)])
 
 
 # --- All there is is named --------------------------------------------------------
@@ -123,7 +159,8 @@ ENUMS = {
 }
 METHODS = [
     method.name
-    for service in decision_service_pb2.DESCRIPTOR.services_by_name.values()
+    for file in descriptors()
+    for service in file.services_by_name.values()
     for method in service.methods
 ]
 
@@ -149,8 +186,9 @@ def test_every_value_of_an_enum_is_documented(enum: str) -> None:
 
 @pytest.mark.parametrize("reason", decision_pb2.Reason.keys()[1:])
 def test_every_reason_is_explained_to_those_who_write_catalogues(reason: str) -> None:
-    page = (DOCS / "how-to" / "write-a-catalogue.md").read_text()
-    assert f"| `{reason.removeprefix('REASON_')}` |" in page
+    page = section((DOCS / "how-to" / "why-not.md").read_text(), "The reasons")
+    cells = re.findall(r"^\| (`.*?`) \|", page, flags=re.MULTILINE)
+    assert f"`{reason.removeprefix('REASON_')}`" in ", ".join(cells).split(", ")
 
 
 @pytest.mark.parametrize("kind", outcome_pb2.OutcomeKind.keys()[1:])
@@ -185,30 +223,65 @@ def test_every_setting_is_documented(title: str, key: str) -> None:
 
 
 CATALOGUE_TABLES: dict[str, type[msgspec.Struct]] = {
-    "At the top": catalogue.CatalogueSpec,
+    "At the top": specs.CatalogueSpec,
+    "`[offers.ID]`": specs.OfferSpec,
+    "`[offers.ID.creatives.ID]`": specs.CreativeSpec,
+    "`[offers.ID.creatives.ID.parameters.NAME]`": specs.ParameterSpec,
+    "`caps`, wherever they stand": specs.CapSpec,
+    "`limit`, in an offer": specs.LimitSpec,
+    "`dismissal`, in an offer or at the top": specs.DismissalSpec,
+    "`snooze`, in an offer or at the top": specs.SnoozeSpec,
+    "`[placements.ID]`": specs.PlacementSpec,
+    "`[categories.NAME]`": specs.CategorySpec,
+    "`[products.NAME]`": specs.ProductSpec,
+    "`[ladders.NAME]`": specs.LadderSpec,
+    "`[budgets.NAME]`": specs.BudgetSpec,
+    "`[suppressors.NAME]`": specs.SuppressorSpec,
     "`[features.NAME]`": features.FeatureSpec,
-    "`[placements.ID]`": catalogue.PlacementSpec,
-    "`[offers.ID]`": catalogue.OfferSpec,
-    "`caps`, in an offer": catalogue.CapSpec,
-    "`[offers.ID.creatives.ID]`": catalogue.CreativeSpec,
+    "`[attention]`": specs.AttentionSpec,
+    "`[spacing]`": specs.SpacingSpec,
+    "`[quiet_hours]`": specs.QuietSpec,
+    "`[fatigue]`": specs.FatigueSpec,
+    "`[engagement]`": specs.EngagementSpec,
+    "`[contacts]`": specs.ContactSpec,
+    "`[sentiment]`": specs.SentimentSpec,
+    "`[holdout]`": specs.HoldoutSpec,
+    "`[gates]`": specs.GatesSpec,
 }
 
 
 def test_every_table_of_a_catalogue_is_known_to_these_tests() -> None:
-    specs = {
-        spec
-        for module in (catalogue, features)
-        for name, spec in vars(module).items()
-        if name.endswith("Spec")
-    }
-    assert specs == set(CATALOGUE_TABLES.values())
+    known = {spec for name, spec in vars(specs).items() if name.endswith("Spec")}
+    assert known - {specs._Spec} == set(CATALOGUE_TABLES.values())
 
 
 @pytest.mark.parametrize("title", CATALOGUE_TABLES)
 def test_every_key_of_a_catalogue_is_documented(title: str) -> None:
-    said = section(reference("catalogue.md"), title)
+    page = reference("catalogue.md")
+    said = section(page, title)
     for field in msgspec.structs.fields(CATALOGUE_TABLES[title]):
-        assert f"| `{field.name}` |" in said
+        # A table has a heading of its own.
+        heading = rf"^#+ `(?:\[{field.name}|\[[\w.]+\.{field.name}\.|{field.name}`)"
+        assert f"| `{field.name}` |" in said or re.search(heading, page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("moment", sorted(specs.MOMENTS))
+def test_every_moment_is_documented(moment: str) -> None:
+    assert f"`{moment}`" in section(reference("catalogue.md"), "Moments")
+    how_to = (DOCS / "how-to" / "write-a-catalogue.md").read_text()
+    assert f"`{moment}`" in section(how_to, "When")
+
+
+@pytest.mark.parametrize("state", SUPPRESSORS)
+def test_every_life_state_that_holds_something_back_is_documented(state: str) -> None:
+    assert f"| `{state}` |" in section(reference("catalogue.md"), "Life-states")
+    how_to = (DOCS / "how-to" / "limit-how-often.md").read_text()
+    assert f"| `{state}` |" in section(how_to, "When something else goes on")
+
+
+@pytest.mark.parametrize("gate", [gate.name for gate in GATES])
+def test_every_gate_is_documented(gate: str) -> None:
+    assert f"| `{gate}` |" in reference("gates.md")
 
 
 ERRORS = [
@@ -250,7 +323,7 @@ def test_every_metric_is_documented(
     assert f"| `{name}` | {family.type} |" in reference("metrics.md")
 
 
-def commands(module: str) -> Mapping[str, Any]:
+def typed_commands(module: str) -> Mapping[str, Any]:
     scope = vars(importlib.import_module(module))
     (app,) = (value for value in scope.values() if isinstance(value, typer.Typer))
     found: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -267,7 +340,7 @@ def commands(module: str) -> Mapping[str, Any]:
 def test_every_command_is_documented_with_its_options(
     module: str, program: str
 ) -> None:
-    for name, command in commands(module).items():
+    for name, command in typed_commands(module).items():
         if command.hidden:
             continue
         said = section(reference("commands.md"), f"{program} {name}")
@@ -285,25 +358,57 @@ def test_every_view_and_its_columns_are_documented(tmp_path: Path) -> None:
         assert f"| `{view.name}` | {columns} |" in said
 
 
-LOGGED = [
-    noun
-    for noun in vars(model).values()
+UNWRITTEN = (model.Action, model.Rejection, model.Resolution, model.Tally)
+"""Nouns that the log does not hold, or not by themselves."""
+
+LOGGED = {
+    name: getattr(records, f"{name}Record", noun)
+    for name, noun in vars(model).items()
     if is_struct(noun)
     and noun.__module__ == model.__name__
-    and noun not in (model.Action, model.Rejection, model.Resolution)
-    and not noun.__name__.startswith("_")
-]
+    and noun not in UNWRITTEN
+    and not name.startswith("_")
+}
+COMMANDS = {
+    f"`{kind.__struct_config__.tag}`": kind for kind in get_args(commands.Command)
+}
 
 
-@pytest.mark.parametrize("noun", LOGGED, ids=lambda noun: noun.__name__)
-def test_every_field_of_a_record_is_documented(noun: Any) -> None:
-    said = section(reference("log.md"), noun.__name__)
-    for field in msgspec.structs.fields(noun):
+@pytest.mark.parametrize("noun", [*LOGGED, *COMMANDS])
+def test_every_field_of_a_record_is_documented(noun: str) -> None:
+    said = section(reference("log.md"), noun)
+    for field in msgspec.structs.fields({**LOGGED, **COMMANDS}[noun]):
         assert f"| `{field.name}` |" in said
 
 
 @pytest.mark.parametrize(
-    "word", ["action", "creative", "decision", "gate", "opportunity", "outcome"]
+    "word",
+    [
+        "action",
+        "activation",
+        "cap",
+        "creative",
+        "decision",
+        "gate",
+        "hold",
+        "ladder",
+        "lease",
+        "life-state",
+        "moment",
+        "opportunity",
+        "outcome",
+        "reservation",
+        "rung",
+        "session",
+        "slot",
+        "snooze",
+        "stop",
+        "subject",
+        "suppressor",
+        "tally",
+        "tier",
+        "track",
+    ],
 )
 def test_the_glossary_explains_the_nouns(word: str) -> None:
     assert f"| {word} |" in reference("glossary.md")
@@ -312,20 +417,47 @@ def test_the_glossary_explains_the_nouns(word: str) -> None:
 # --- What is shown works ----------------------------------------------------------
 
 
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Installs the package that a page makes, if any, as pip would: here and below."""
+
+    def installed(page: Path) -> None:
+        for example in filter(is_package, examples(page, "toml")):
+            project = tomllib.loads(example.text)["project"]
+            name, version = project["name"], project["version"]
+            info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+            info.mkdir()
+            about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            (info / "METADATA").write_text(about)
+            points = project["entry-points"][GROUP]
+            lines = [f"{gate} = {place}" for gate, place in points.items()]
+            listed = "\n".join([f"[{GROUP}]", *lines])
+            (info / "entry_points.txt").write_text(listed)
+            for module in (e for e in examples(page, "python") if e.file):
+                (tmp_path / module.file).write_text(module.text)
+            monkeypatch.syspath_prepend(str(tmp_path))
+            monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return installed
+
+
 @pytest.mark.parametrize("example", TOMLS, ids=named)
 def test_an_example_of_a_file_is_read_by_its_reader(
-    example: Example, tmp_path: Path
+    example: Example, tmp_path: Path, install: Callable[[Path], None]
 ) -> None:
-    if is_catalogue(example):
-        assert catalogue.read(example.text, example.name).actions
-    else:
+    install(example.page)
+    if is_package(example):
+        assert tomllib.loads(example.text)["project"]["entry-points"][GROUP]
+    elif is_settings(example):
         path = tmp_path / "settings.toml"
         path.write_text(example.text)
         assert isinstance(read_settings(path), Settings)
+    else:
+        assert catalogue.read(catalogue_text(example), example.name).actions
 
 
 def test_a_broken_example_would_be_noticed() -> None:
-    example = next(example for example in TOMLS if is_catalogue(example))
+    example = next(e for e in TOMLS if "placements =" in e.text)
     with pytest.raises(FileError):
         catalogue.read(example.text.replace("placements =", "placement ="))
 
@@ -346,53 +478,78 @@ def test_tests_that_a_page_names_are_there(page: Path) -> None:
 
 @pytest.mark.timeout(180)  # A page is followed from its first command to its last.
 @pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_programs_of_a_page_run_against_a_server(page: Path, tmp_path: Path) -> None:
+def test_programs_of_a_page_run_against_a_server(
+    page: Path, tmp_path: Path, install: Callable[[Path], None]
+) -> None:
     # Given a server of the page's files or, where it has none, the README's.
+    install(page)
     files = {
         e.file: e.text for e in [*examples(README, "toml"), *examples(page, "toml")]
     }
-    with_address = files["settings.toml"]
-    if ADDRESS not in with_address:
-        with_address += f'\n[server]\naddress = "{ADDRESS}"\n'
-    free = with_address.replace(ADDRESS, "127.0.0.1:0")
-    (tmp_path / "catalogue.toml").write_text(files["catalogue.toml"])
-    (tmp_path / "settings.toml").write_text(free)
+    if ADDRESS not in files["settings.toml"]:
+        files["settings.toml"] += f'\n[server]\naddress = "{ADDRESS}"\n'
+    for name, text in files.items():
+        if name:
+            (tmp_path / name).write_text(text.replace(ADDRESS, "127.0.0.1:0"))
     with kit.serving(tmp_path / "settings.toml") as served:
         # When the page is followed.
         for number, example in enumerate(examples(page, "python")):
             if ">>>" not in example.text:
                 program = tmp_path / (example.file or f"example_{number}.py")
                 program.write_text(example.text.replace(ADDRESS, served.address))
-        lines = typed(page)
         unnamed = sorted(tmp_path.glob("example_*.py"))
-        # Then every program and every command ends well.
-        for line in [*(f"python {program.name}" for program in unnamed), *lines]:
-            run(line, tmp_path)
+        for program in unnamed:
+            run(f"python {program.name}", tmp_path)
+        # Then every command ends well, and what comes is what the page shows.
+        for line, shown in typed(page):
+            came = run(line, tmp_path)
+            if shown:
+                assert re.fullmatch(pattern(shown), blurred(came), re.DOTALL), came
 
 
-def typed(page: Path) -> list[str]:
-    """Return the commands of a page that read files or run its programs."""
-    blocks = [example.text.replace("\\\n", "") for example in examples(page, "console")]
-    lines = re.findall(r"^\$ (.*)$", "\n".join(blocks), flags=re.MULTILINE)
+def typed(page: Path) -> list[tuple[str, str]]:
+    """Return the commands of a page that can be run here, with what they show."""
     if page == README:
         return []  # `make demo` and `make test` are not for here.
-    return [
-        line
-        for line in lines
-        if re.match(r"python |sqlite-utils |opportune-(simulator|server lint) ", line)
-    ]
+    blocks = [example.text.replace("\\\n", "") for example in examples(page, "console")]
+    parts = re.findall(
+        # A command goes on below where a quotation is open.
+        r"^\$ ((?:[^\n\"]|\"[^\"]*\")*)\n((?:(?!\$ ).*\n)*)",
+        "".join(blocks),
+        flags=re.MULTILINE,
+    )
+    ours = r"python |sqlite-utils |opportune-simulator |opportune-server (?!serve)"
+    return [(line, shown) for line, shown in parts if re.match(ours, line)]
 
 
-def run(line: str, folder: Path) -> None:
+def blurred(text: str) -> str:
+    """Return a text without what is different each time: times, versions, names."""
+    for pattern, instead in (
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
+        (r"\b[0-9a-f]{12}\b", "VERSION"),
+        (r"by \w+: the server", "by SOMEBODY: the server"),
+        (r"[ \t]+$", ""),
+    ):
+        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+    return text.strip()
+
+
+def pattern(shown: str) -> str:
+    """Return what an output must match; a line with an ellipsis is any lines."""
+    return "\n.*\n".join(re.escape(part) for part in blurred(shown).split("\n…\n"))
+
+
+def run(line: str, folder: Path) -> str:
     """Type a command in a folder, with this environment's programs on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", line],
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, "COLUMNS": "120"},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert done.returncode == 0, (line, done.stdout, done.stderr)
+    return done.stdout
