@@ -13,50 +13,38 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import grpc.aio
 
-from opportune.v1 import decision_service_pb2
-from opportune.v1.decision_service_pb2_grpc import (
-    DecisionServiceServicer,
-    add_DecisionServiceServicer_to_server,
-)
+from opportune.v1 import decision_service_pb2 as pb
 
-__all__ = ["Echo", "serve"]
+__all__ = ["serve"]
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["DecisionService"].full_name
 
 
-class Echo(DecisionServiceServicer):
-    """Gives the same answer to everyone."""
-
-    def __init__(self, answer: decision_service_pb2.GetOfferResponse) -> None:
-        self._answer = answer
-
-    async def GetOffer(  # noqa: N802 - the name is the proto's
-        self,
-        request: decision_service_pb2.GetOfferRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> decision_service_pb2.GetOfferResponse:
-        """Answer."""
-        del request, context
-        return self._answer
-
-    async def ReportOutcome(  # noqa: N802 - the name is the proto's
-        self,
-        request: decision_service_pb2.ReportOutcomeRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> decision_service_pb2.ReportOutcomeResponse:
-        """Answer nothing."""
-        del request, context
-        return decision_service_pb2.ReportOutcomeResponse()
-
-
-async def serve(answer: decision_service_pb2.GetOfferResponse) -> None:
+async def serve(answer: pb.GetOfferResponse) -> None:
     """Serve on a free port until told to stop, and say where."""
+
+    async def get_offer(
+        request: pb.GetOfferRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetOfferResponse:
+        del request, context
+        return answer
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
+    method = grpc.unary_unary_rpc_method_handler(
+        get_offer,
+        request_deserializer=pb.GetOfferRequest.FromString,
+        response_serializer=pb.GetOfferResponse.SerializeToString,
+    )
     server = grpc.aio.server()
-    add_DecisionServiceServicer_to_server(Echo(answer), server)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(_SERVICE, {"GetOffer": method}),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"serving on 127.0.0.1:{port}", flush=True)
@@ -66,4 +54,4 @@ async def serve(answer: decision_service_pb2.GetOfferResponse) -> None:
 
 if __name__ == "__main__":
     body = Path(sys.argv[1]).read_bytes()
-    asyncio.run(serve(decision_service_pb2.GetOfferResponse.FromString(body)))
+    asyncio.run(serve(pb.GetOfferResponse.FromString(body)))

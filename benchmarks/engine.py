@@ -22,15 +22,16 @@ from opportune.v1 import DECISION_VIEW_BASIC, GetOfferRequest, GetOfferResponse
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.draw import draw, to_units
-from policies.engine import Verdict, decide, eligible
+from policies.engine import Past, Verdict, decide, eligible, message_of
 from policies.features import context_features
 from policies.history import reserve
 from policies.model import (
-    Dismissal,
+    EventKind,
     FloatArray,
     History,
-    Impression,
     Opportunity,
+    Tally,
+    Track,
 )
 from policies.policy import (
     LearnerSettings,
@@ -42,7 +43,7 @@ from policies.policy import (
 from policies.records import encode, encode_decision
 from server import codec
 
-__all__ = ["measure", "tables"]
+__all__ = ["measure", "tables", "timed"]
 
 SIZES = (10, 50, 1_000)
 DEFAULT = "vw"
@@ -63,7 +64,7 @@ class _Case(NamedTuple):
 
     catalogue: Catalogue
     policy: Policy
-    history: History
+    past: Past
     messages: list[bytes]
     opportunities: list[Opportunity]
 
@@ -81,9 +82,9 @@ def measure(progress: Progress, *, rounds: int) -> dict[str, Any]:
     for _ in progress.track(range(rounds), description="engine"):
         for key, case in cases.items():
             calls = max(_ACTION_CALLS // key[1], 20)
-            decisions_us[key] += _timed(_decider(case), _some(case, calls))
+            decisions_us[key] += timed(_decider(case), _some(case, calls))
         for name, (stage, inputs) in stages.items():
-            stages_us[name] += _timed(stage, inputs)
+            stages_us[name] += timed(stage, inputs)
     by_learner = {
         learner: {str(size): median(decisions_us[learner, size]) for size in SIZES}
         for learner in LEARNERS
@@ -113,14 +114,17 @@ def _case(learner: LearnerSettings, size: int) -> _Case:
             reward=index % 5 / 5,
             propensity=1 / size,
         )
-    history = History(
-        impressions=tuple(
-            Impression(_AT_MS - 2 * _DAY_MS, f"offer-{number}", workload.PLACEMENT)
-            for number in range(3)
-        ),
-        dismissals={"offer-3": Dismissal(1, _AT_MS - _DAY_MS)},
-    )
-    return _Case(catalogue, policy, history, messages, opportunities)
+    shown: EventKind = "shown"
+    dismissed: EventKind = "dismissed"
+    tracks = [
+        Track(
+            catalogue.chosen(catalogue.actions[1 + number]).subject,
+            {kind: Tally((_AT_MS - days * _DAY_MS,))},
+        )
+        for number, (kind, days) in enumerate([(shown, 2)] * 3 + [(dismissed, 1)])
+    ]
+    past = Past(History(tuple(tracks)))
+    return _Case(catalogue, policy, past, messages, opportunities)
 
 
 def _read(message: bytes, catalogue: Catalogue) -> Opportunity:
@@ -141,16 +145,16 @@ def _decider(case: _Case) -> Callable[[Opportunity], Verdict]:
     return lambda opportunity: decide(
         opportunity,
         catalogue=case.catalogue,
-        history=case.history,
+        past=case.past,
         policy=case.policy,
     )
 
 
 def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]:
     """Return each stage of a request, with inputs as the stage before leaves them."""
-    catalogue, policy, history, messages, opportunities = case
+    catalogue, policy, past, messages, opportunities = case
     exploration, salt = policy.settings.exploration, policy.settings.salt
-    actions, _ = eligible(opportunities[0], catalogue, history)
+    actions, _ = eligible(opportunities[0], catalogue, past)
     features = [context_features(o.context, catalogue.features) for o in opportunities]
     scores = [policy.score(context, actions) for context in features]
     decider = _decider(case)
@@ -162,19 +166,25 @@ def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]
         return draw(to_units(distribution), opportunities[0].decision_id, salt)
 
     def record(verdict: Verdict) -> tuple[str, str]:
-        after = reserve(history, "offer-5", workload.PLACEMENT, verdict.decision)
-        return encode_decision(verdict.decision), encode(after)
+        decision = verdict.decision
+        chosen = catalogue.chosen(catalogue.actions[decision.chosen])
+        after = reserve(past.history, chosen, decision, catalogue.memory)
+        return encode_decision(decision), encode(after)
 
     def answer(verdict: Verdict) -> bytes:
         decision, rejections = verdict
-        message = codec.decision_to_proto(
-            decision, rejections, catalogue, DECISION_VIEW_BASIC
+        written = codec.decision_to_proto(
+            decision,
+            rejections,
+            catalogue,
+            DECISION_VIEW_BASIC,
+            message=message_of(decision, catalogue),
         )
-        return GetOfferResponse(decisions=[message]).SerializeToString()
+        return GetOfferResponse(decisions=[written]).SerializeToString()
 
     return {
         "read the request": (lambda m: _read(m, catalogue), messages),
-        "gates": (lambda o: eligible(o, catalogue, history), opportunities),
+        "gates": (lambda o: eligible(o, catalogue, past), opportunities),
         "features": (
             lambda o: context_features(o.context, catalogue.features),
             opportunities,
@@ -187,7 +197,7 @@ def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]
     }
 
 
-def _timed(call: Callable[[Any], object], inputs: Sequence[Any]) -> list[float]:
+def timed(call: Callable[[Any], object], inputs: Sequence[Any]) -> list[float]:
     """Return how long each call took, in microseconds."""
     times: list[float] = []
     for given in inputs:

@@ -7,8 +7,7 @@ import pytest
 from benchmarks import workload
 from opportune.v1 import GetOfferRequest
 from policies import catalogue as catalogues
-from policies.engine import eligible
-from policies.model import NO_HISTORY
+from policies.engine import Past, eligible
 from server import codec
 
 
@@ -20,7 +19,7 @@ def test_every_offer_is_eligible_for_a_new_user_of_each_context(offers: int) -> 
         opportunity = codec.opportunity_from_proto(
             request, request_id="", tenant="t", at_ms=0, catalogue=catalogue
         )
-        actions, rejections = eligible(opportunity, catalogue, NO_HISTORY)
+        actions, rejections = eligible(opportunity, catalogue, Past())
         assert (len(actions), rejections) == (offers + 1, ())
         assert len(opportunity.context.features) == 10
 
