@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -27,7 +28,7 @@ from policies.gates import (
     Room,
     plugins,
 )
-from policies.gates.sharing import share
+from policies.gates.sharing import Ask, share
 from policies.history import Chosen, Memory
 from policies.linting import lint
 from policies.messages import Parameter, Wording
@@ -55,6 +56,7 @@ __all__ = ["Catalogue", "Offer", "Placement", "read", "version_of"]
 _DAY_MS = 86_400_000
 _LEAST_MEMORY_MS = 35 * _DAY_MS  # A calendar month, and the quiet before it.
 _PLAIN = {"default": CreativeSpec()}
+_index_of = attrgetter("index")
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -109,9 +111,8 @@ class Catalogue:
         placements: The placements by id.
         actions: All that could ever be chosen; the first is "no offer".
         action_gates: By index, the gates of scope `action` that an action has.
-        asked_gates: Those of them that are asked when deciding.
-        shares: The gates of scope `offer` that are, by how they are.
-        critical: The offers that caps do not hold back.
+        shares: The gates of scope `offer` that are asked when deciding.
+        asks: By index, all that is to be asked about an action then.
         wordings: By offer and creative, how it is put into a message.
         reads: What its rules look at.
         memory: What it makes histories remember.
@@ -126,12 +127,9 @@ class Catalogue:
         self.placements: Mapping[str, Placement] = compiler.placements
         self.actions: Sequence[Action] = tuple(compiler.actions)
         self.action_gates: Mapping[int, tuple[Gate, ...]] = compiler.action_gates
-        self.asked_gates: Mapping[int, tuple[Gate, ...]] = compiler.asked_gates
         asked = {offer_id: offer.gates for offer_id, offer in self.offers.items()}
         self.shares = share(asked, ALIKE)
-        self.critical = frozenset(
-            [offer_id for offer_id, offer in self.offers.items() if offer.critical]
-        )
+        self.asks: Mapping[int, Ask] = _asks(self, compiler.asked_gates)
         self.wordings: Mapping[tuple[str, str], Wording] = compiler.wordings
         self.reads = compiler.reads
         self.memory = _memory(compiler.spec)
@@ -519,6 +517,20 @@ class _Compiler:
         return features_of(values, specs)
 
 
+def _asks(
+    catalogue: Catalogue, gates: Mapping[int, tuple[Gate, ...]]
+) -> dict[int, Ask]:
+    """Put together what is asked about each action."""
+    places = {placement: 2 * at for at, placement in enumerate(catalogue.placements)}
+    asks: dict[int, Ask] = {}
+    for action in catalogue.actions[NO_OFFER + 1 :]:
+        offer_id, index = action.offer_id, action.index
+        place = places[action.placement_id] + catalogue.offers[offer_id].critical
+        bits = catalogue.shares.of[offer_id].bits
+        asks[index] = Ask(place, offer_id, bits, gates.get(index, ()))
+    return asks
+
+
 _Index = Mapping[tuple[str, str], Sequence[tuple[tuple[str, ...], Sequence[Action]]]]
 
 
@@ -529,25 +541,25 @@ def _index(catalogue: Catalogue) -> _Index:
     """
     index: dict[tuple[str, str], dict[tuple[str, ...], list[Action]]] = {}
     asked = {
-        offer_id: [gate for gate in offer.every_gate if gate.indexed]
+        offer_id: _needs(offer)
         for offer_id, offer in catalogue.offers.items()
         if offer.offered
     }
     for action in catalogue.actions[NO_OFFER + 1 :]:
-        offer_id, placement_id = action.offer_id, action.placement_id
-        if offer_id not in asked or _elsewhere(action, catalogue):
+        if action.offer_id not in asked or _elsewhere(action, catalogue):
             continue
-        moments: tuple[str, ...] = ("",)
-        products: tuple[str, ...] = ()
-        for gate in asked[offer_id]:
-            if isinstance(gate, Moments):
-                moments = gate.kinds
-            elif isinstance(gate, Requires):
-                products = gate.products
+        moments, products = asked[action.offer_id]
         for moment in moments:
-            by_products = index.setdefault((placement_id, moment), {})
+            by_products = index.setdefault((action.placement_id, moment), {})
             by_products.setdefault(products, []).append(action)
     return {key: list(by_products.items()) for key, by_products in index.items()}
+
+
+def _needs(offer: Offer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return at which moments an offer may be shown, and what it requires."""
+    moments = [g.kinds for g in offer.every_gate if isinstance(g, Moments)]
+    products = [g.products for g in offer.every_gate if isinstance(g, Requires)]
+    return (*moments, ("",))[0], (*products, ())[0]
 
 
 def _elsewhere(action: Action, catalogue: Catalogue) -> bool:
@@ -556,10 +568,6 @@ def _elsewhere(action: Action, catalogue: Catalogue) -> bool:
         return True
     gates = catalogue.action_gates.get(action.index, ())
     return any(isinstance(gate, Room) for gate in gates)
-
-
-def _index_of(action: Action) -> int:
-    return action.index
 
 
 def _memory(spec: CatalogueSpec) -> Memory:

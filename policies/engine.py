@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -52,6 +53,7 @@ _TOLD_MAX = 50
 _TERMS = frozenset(["placement_stop", "offer_stop", "lifecycle", "dates", "ownership"])
 _CAPS = frozenset(["once_per_cycle"])
 _UNASKED = Ruling("")
+_index_of = attrgetter("index")
 _ALIKE = frozenset(ALIKE)
 
 
@@ -299,7 +301,8 @@ class _Gating:
     def __init__(self, catalogue: Catalogue, situation: Situation) -> None:
         self._catalogue = catalogue
         self._situation = situation
-        self._unasked = -1  # All bits are set: no shared gate was asked.
+        # Of the gates that offers share, those that reject or were not asked yet.
+        self._open = -1
         self._rejecting = 0
         self._rulings: dict[int, Ruling | None] = {}
         self._refused: dict[tuple[str, bool], list[tuple[Gate, Ruling]]] = {}
@@ -307,25 +310,26 @@ class _Gating:
 
     def passing(self, candidates: Iterable[Action]) -> list[Action]:
         """Return those that no gate rejects, of those that the index has asked."""
-        catalogue, situation = self._catalogue, self._situation
-        gates, critical = catalogue.asked_gates, catalogue.critical
-        closed: dict[str, bool] = {}
-        closed_strictly: dict[str, bool] = {}
+        asks, situation = self._catalogue.asks, self._situation
+        touched = situation.touched
+        opened: set[int] = set()
+        closed: set[int] = set()
         passed: dict[str, bool] = {}
         found: list[Action] = []
         for action in candidates:
-            offer_id, placement_id = action.offer_id, action.placement_id
-            known = closed_strictly if offer_id in critical else closed
-            if placement_id not in known:
-                known[placement_id] = self._is_closed(action)
-            if known[placement_id]:
-                continue
-            if offer_id not in passed:
-                passed[offer_id] = self._passes(action)
-            if passed[offer_id]:
-                own = gates.get(action.index)
-                if own is None or _first(own, action, situation) is None:
-                    found.append(action)
+            place, offer_id, bits, gates = asks[action.index]
+            if place not in opened:
+                if place in closed or self._is_closed(action):
+                    closed.add(place)
+                    continue
+                opened.add(place)
+            if bits & self._open or offer_id in touched:
+                if offer_id not in passed:
+                    passed[offer_id] = self._passes(action)
+                if not passed[offer_id]:
+                    continue
+            if not gates or _first(gates, action, situation) is None:
+                found.append(action)
         return found
 
     def rejection(self, action: Action) -> Rejection | None:
@@ -351,9 +355,7 @@ class _Gating:
             gates = self._catalogue.offers[offer_id].gates
             return _first(gates, action, situation) is None
         bits, own, past = self._catalogue.shares.of[offer_id]
-        if bits & self._rejecting or (
-            bits & self._unasked and self._reject(bits & self._unasked, action)
-        ):
+        if self._reject(bits, action):
             return False
         if own and _first(own, action, situation) is not None:
             return False
@@ -363,15 +365,17 @@ class _Gating:
 
     def _reject(self, bits: int, action: Action) -> bool:
         """Ask gates that several offers have; once one rejects, the others wait."""
+        if bits & self._rejecting:
+            return True
         gates = self._catalogue.shares.gates
-        while bits:
-            bit = bits & -bits
-            bits ^= bit
-            self._unasked ^= bit
-            gate = gates[bit.bit_length() - 1]
-            if gate.reject(action, self._situation) is not None:
+        left = bits & self._open & -2  # Bit 0 is none of them.
+        while left:
+            bit = left & -left
+            if gates[bit.bit_length() - 2].reject(action, self._situation) is not None:
                 self._rejecting |= bit
                 return True
+            left ^= bit
+            self._open ^= bit
         return False
 
     def _placement_gates(self, action: Action, offer: Offer) -> tuple[Gate, ...]:
@@ -395,24 +399,21 @@ class _Gating:
             asked = offer.every_gate
             if offer.critical:
                 asked = tuple([gate for gate in asked if not gate.bypassed])
-            # None of those that were asked once is of a history.
-            known = {} if offer.offer_id in self._situation.named else self._rulings
+            situation = self._situation
+            touched = offer.offer_id in situation.touched
+            # None of those that are asked once is of a history.
+            once = {} if offer.offer_id in situation.named else self._rulings
             for gate in asked:
-                ruling = known.get(id(gate), _UNASKED)
+                ruling = once.get(id(gate), _UNASKED)
                 if ruling is _UNASKED:
-                    ruling = self._ask_seldom(gate, action)
+                    if gate.of_history and not touched:
+                        continue
+                    ruling = gate.reject(action, situation)
+                    if type(gate) in _ALIKE:
+                        once[id(gate)] = ruling
                 if ruling is not None:
                     refused.append((gate, ruling))
         return refused
-
-    def _ask_seldom(self, gate: Gate, action: Action) -> Ruling | None:
-        situation, offer_id = self._situation, action.offer_id
-        if gate.of_history and offer_id not in situation.touched:
-            return None
-        ruling = gate.reject(action, situation)
-        if type(gate) in _ALIKE and offer_id not in situation.named:
-            self._rulings[id(gate)] = ruling
-        return ruling
 
 
 def _situation(opportunity: Opportunity, catalogue: Catalogue, past: Past) -> Situation:
@@ -592,10 +593,6 @@ def _seen(opportunity: Opportunity, catalogue: Catalogue, past: Past) -> Past:
         relevant(past.account, at_ms, memory, offers=offers, account=True),
         past.conditions,
     )
-
-
-def _index_of(action: Action) -> int:
-    return action.index
 
 
 def _valid_until_ms(

@@ -45,7 +45,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         low, high = self.range
         if self.type != "number":
             raise ValueError(f"only a number has a range, not a {self.type}")
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not (math.isfinite(high - low) and low < high):
             raise ValueError(
                 f"range must be [low, high] with low < high, not {self.range}"
             )

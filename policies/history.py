@@ -36,6 +36,7 @@ from policies.model import (
 __all__ = [
     "CONFIRMING",
     "ENGAGING",
+    "OFFERS_MAX",
     "TIMES_MAX",
     "TRACKS_MAX",
     "Chosen",
@@ -50,14 +51,19 @@ TIMES_MAX = 100
 """The largest limit of a cap: so many times of a kind are remembered of a subject."""
 
 TRACKS_MAX = 400
-"""How many subjects are remembered. Beyond it, the one that was touched the longest ago
-is taken together with another of its offer or, where there is none, forgotten."""
+"""How many subjects are remembered one by one. Beyond it, what is known of an offer by
+number only is taken together, with all the categories that it was in."""
 
-_RESERVATIONS_MAX = 200
-_SESSIONS_MAX = 4
+OFFERS_MAX = 5_000
+"""How many offers are remembered at all, far more than anybody sees. Beyond it, the one
+that was touched the longest ago is forgotten."""
+
+_RESERVATIONS_MAX = 5_000
+_SESSIONS_MAX = 50
+_VISIT_MS = 86_400_000
 _STUCK_MAX = 20
 _SNOOZES_MAX = 200
-_PENDING_MAX = 200
+_LONG_MS = 366 * 86_400_000
 
 CONFIRMING: frozenset[OutcomeKind] = frozenset(
     [
@@ -147,9 +153,10 @@ def reserve(
         until_ms = decision.valid_until_ms + chosen.grace_ms
         new = Reservation(until_ms, opportunity.decision_id, chosen.subject)
         held = [r for r in history.reservations if r.until_ms > at_ms]
-        if len(held) >= _RESERVATIONS_MAX:
+        same = [r for r in held if r.subject == chosen.subject]
+        if len(same) >= TIMES_MAX or len(held) >= _RESERVATIONS_MAX:
             # No cap counts further. The one that ends first is missed the least.
-            held.remove(min(held, key=lambda r: r.until_ms))
+            held.remove(min(same or held, key=lambda r: r.until_ms))
         history = msgspec.structs.replace(history, reservations=(*held, new))
         if memory.decided:
             history = _count(history, chosen.subject, "decided", at_ms, memory)
@@ -240,7 +247,7 @@ def relevant(
         history,
         tracks=tracks,
         reservations=tuple([r for r in history.reservations if r.until_ms > at_ms]),
-        sessions=tuple([s for s in history.sessions if s.session_id == session_id]),
+        sessions=_visits(history, session_id, at_ms),
         stuck=(),
         leases={k: v for k, v in history.leases.items() if v.until_ms > at_ms},
     )
@@ -324,14 +331,10 @@ def _is_old(track: Track) -> bool:
 def _bounded(tracks: list[Track]) -> tuple[Track, ...]:
     if len(tracks) <= TRACKS_MAX:
         return tuple(tracks)
-    oldest = min(tracks, key=_last_ms)
-    rest = [track for track in tracks if track is not oldest]
-    offer_id = oldest.subject.offer_id
-    for at, track in enumerate(rest):
-        if track.subject.offer_id == offer_id:
-            rest[at] = _merged(track, oldest)
-            break
-    return tuple(rest)
+    tracks = _gathered(tracks)
+    if len(tracks) > OFFERS_MAX:
+        tracks.remove(min(tracks, key=_last_ms))
+    return tuple(tracks)
 
 
 def _last_ms(track: Track) -> int:
@@ -350,7 +353,18 @@ def _merged(track: Track, other: Track) -> Track:
         past_ms = max([mine.past_ms, tally.past_ms, *times[:cut]])
         past = mine.past + tally.past + cut
         tallies[kind] = Tally(tuple(times[cut:]), past, past_ms)
-    return Track(track.subject, tallies)
+    return Track(_either(track.subject, other.subject), tallies)
+
+
+def _either(subject: Subject, other: Subject) -> Subject:
+    """Return a subject that counts wherever one of the two would."""
+    return Subject(
+        subject.offer_id,
+        subject.creative_id,
+        subject.placement_id,
+        tuple(dict.fromkeys((*subject.categories, *other.categories))),
+        max(subject.weight, other.weight),
+    )
 
 
 def _seen(history: History, offer_id: str, at_ms: int) -> History:
@@ -366,10 +380,37 @@ def _seen(history: History, offer_id: str, at_ms: int) -> History:
 
 
 def _visit(history: History, session_id: str, at_ms: int) -> History:
-    if any(session.session_id == session_id for session in history.sessions):
-        return history
-    sessions = [*history.sessions, Session(session_id, at_ms)][-_SESSIONS_MAX:]
-    return msgspec.structs.replace(history, sessions=tuple(sessions))
+    """Note a visit; the one that was noted last comes last."""
+    since_ms = _since_ms(history, session_id, at_ms)
+    session = Session(session_id, at_ms if since_ms is None else since_ms)
+    others = [s for s in _lately(history, at_ms) if s.session_id != session_id]
+    sessions = (*others, session)[-_SESSIONS_MAX:]
+    return msgspec.structs.replace(history, sessions=sessions)
+
+
+def _since_ms(history: History, session_id: str, at_ms: int) -> int | None:
+    """Return when a visit began; none for one that begins now.
+
+    Once as many as can be are remembered, one that is not known may have been
+    forgotten: it counts from the earliest beginning that is known.
+    """
+    lately = _lately(history, at_ms)
+    for session in lately:
+        if session.session_id == session_id:
+            return session.since_ms
+    if len(lately) < _SESSIONS_MAX:
+        return None
+    return min(session.since_ms for session in lately)
+
+
+def _lately(history: History, at_ms: int) -> list[Session]:
+    return [s for s in history.sessions if s.since_ms > at_ms - _VISIT_MS]
+
+
+def _visits(history: History, session_id: str, at_ms: int) -> tuple[Session, ...]:
+    """Return the one visit that a decision looks at."""
+    since_ms = _since_ms(history, session_id, at_ms) if session_id else None
+    return () if since_ms is None else (Session(session_id, since_ms),)
 
 
 def _stick(history: History, chosen: Chosen, decision: Decision) -> History:
@@ -396,7 +437,8 @@ def _snooze(history: History, offer_id: str, outcome: Outcome) -> History:
     after = Snooze(until_ms, before.count + 1, latest_ms)
     snoozes = {**history.snoozes, offer_id: after}
     if len(snoozes) > _SNOOZES_MAX:
-        del snoozes[min(snoozes, key=lambda offer: snoozes[offer].until_ms)]
+        long_ago_ms = outcome.at_ms - _LONG_MS
+        snoozes = {o: s for o, s in snoozes.items() if s.until_ms > long_ago_ms}
     return msgspec.structs.replace(history, snoozes=snoozes)
 
 
@@ -426,8 +468,6 @@ def _await(history: History, chosen: Chosen, at_ms: int, *, account: bool) -> Hi
     for product in products:
         # What was accepted later may have been reported before.
         pending[product] = max(pending.get(product, 0), at_ms + chosen.pending_ms)
-    while len(pending) > _PENDING_MAX:
-        del pending[min(pending, key=lambda product: pending[product])]
     return _with_state(history, pending=pending)
 
 

@@ -15,17 +15,18 @@ from policies.commands import (
     StateChange,
     UserEvent,
 )
+from policies.errors import InvalidRequestError, Problem
 from policies.model import History, Lease, LifeState, Preferences, State
+from policies.rules import over_ms
 
 __all__ = ["NEGATIVE_BELOW", "apply"]
 
 NEGATIVE_BELOW = 0.5
 """A rating below this, of 0 to 1, is a bad one."""
 
-_OWNED_MAX = 2_000
-_LIFE_MAX = 50
+_LIFE_MAX = 200
 _LEASES_MAX = 50
-_CONTACTS_MAX = 100
+_LONG_MS = 366 * 86_400_000
 
 
 def apply(history: History, command: Command) -> History:
@@ -34,6 +35,10 @@ def apply(history: History, command: Command) -> History:
     Args:
         history: What was known before, of the user or the account it is about.
         command: What the product told.
+
+    Raises:
+        InvalidRequestError: If there is more going on than can be remembered; what
+            binds is never forgotten.
     """
     match command:
         case StateChange():
@@ -48,7 +53,7 @@ def apply(history: History, command: Command) -> History:
         case LeaseEnd():
             leases = {k: v for k, v in history.leases.items() if k != command.key}
             return msgspec.structs.replace(history, leases=leases)
-        case UserEvent():
+        case _:
             return _happened(history, command)
 
 
@@ -68,7 +73,7 @@ def _changed(state: State, command: StateChange) -> State:
             else command.value_discovered
         ),
         owned=_owning(state.owned, command.added, command.removed, command.at_ms),
-        pending=_latest(pending, _OWNED_MAX),
+        pending={p: ms for p, ms in pending.items() if ms > command.at_ms},
         life=_living(state.life, command.life, command.at_ms),
     )
 
@@ -80,7 +85,7 @@ def _owning(
     after = {**dict.fromkeys(added, at_ms), **owned}
     for product in removed:
         after.pop(product, None)
-    return _latest(after, _OWNED_MAX)
+    return after
 
 
 def _living(
@@ -100,8 +105,10 @@ def _living(
                 topics=change.topics or before.topics,
                 negative=change.negative,
             )
-    while len(after) > _LIFE_MAX:
-        del after[min(after, key=lambda name: after[name].cleared_ms or at_ms)]
+    if len(after) > _LIFE_MAX:
+        long_ago_ms = at_ms - _LONG_MS
+        after = {n: state for n, state in after.items() if over_ms(state) > long_ago_ms}
+    _refuse_more("life_states", len(after), _LIFE_MAX)
     return after
 
 
@@ -130,8 +137,7 @@ def _begin(history: History, command: LeaseBegin) -> History:
         if lease.until_ms > command.at_ms
     }
     running[command.key] = Lease(command.until_ms, command.inline)
-    while len(running) > _LEASES_MAX:
-        del running[min(running, key=lambda key: running[key].until_ms)]
+    _refuse_more("key", len(running), _LEASES_MAX)
     return msgspec.structs.replace(history, leases=running)
 
 
@@ -152,7 +158,7 @@ def _happened(history: History, event: UserEvent) -> History:
             return _ticket(history, event, active=False)
         case "rated" if (event.score or 0.0) >= NEGATIVE_BELOW:
             return history
-        case "rated" | "complained" | "uninstalled":
+        case _:  # Rated badly, complained, or uninstalled.
             negative_ms = max(history.negative_ms or at_ms, at_ms)
             return msgspec.structs.replace(history, negative_ms=negative_ms)
 
@@ -161,7 +167,6 @@ def _contacted(history: History, event: UserEvent) -> History:
     contacts = dict(history.contacts)
     for category in event.categories or ("",):
         contacts[category] = max(contacts.get(category, 0), event.at_ms)
-    contacts = _latest(contacts, _CONTACTS_MAX)
     return msgspec.structs.replace(history, contacts=contacts)
 
 
@@ -172,9 +177,7 @@ def _ticket(history: History, event: UserEvent, *, active: bool) -> History:
     return msgspec.structs.replace(history, state=state)
 
 
-def _latest(times: dict[str, int], most: int) -> dict[str, int]:
-    """Return at most so many entries, those of the latest times."""
-    if len(times) <= most:
-        return times
-    kept = sorted(times, key=lambda name: times[name])[-most:]
-    return {name: times[name] for name in kept}
+def _refuse_more(field: str, count: int, most: int) -> None:
+    if count > most:
+        wrong = f"would make {count} at once; at most {most} can be remembered"
+        raise InvalidRequestError([Problem(field, wrong)])

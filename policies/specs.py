@@ -91,7 +91,8 @@ class CapSpec(_Spec, frozen=True):
             `calendar` and `session`, the cap is for life.
         calendar: Counts since the day, the week (from Monday) or the month began where
             the user is, instead of a rolling window: `day`, `week` or `month`.
-        session: Whether it counts since the user's visit began.
+        session: Whether it counts since the user's visit began; one that lasts longer
+            than a day begins anew.
         counts: What it counts: `decided`, `shown`, `clicked`, `accepted` or
             `dismissed`. An offer that is decided and may still be shown counts as
             shown.

@@ -112,6 +112,8 @@ def parse_all(files: Sequence[tuple[str, str]], source: str) -> Section:
         except tomli.TOMLDecodeError as error:
             at = error.lineno
             problems.append(Problem("syntax", str(error), at, name or None))
+        except ValueError as error:  # A number with more digits than can be read.
+            problems.append(Problem("syntax", str(error), file=name or None))
         except RecursionError:
             problems.append(Problem("syntax", "nests too deep", None, name or None))
     if problems:

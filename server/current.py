@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
@@ -36,7 +36,8 @@ class Current:
         self.policy = policy
         self.stopped = stopped
         self._store = store
-        self._compiled = lru_cache(maxsize=_COMPILED_MAX)(_compile)
+        self._compiled: dict[str, asyncio.Task[Catalogue]] = {}
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
 
     def conditions(self, exhausted: frozenset[str] = frozenset()) -> Conditions:
         """Return what holds for everybody."""
@@ -47,15 +48,31 @@ class Current:
         return await self.catalogue_named(decision.catalogue)
 
     async def catalogue_named(self, version: str) -> Catalogue:
-        """Return a catalogue that is or was in use."""
+        """Return a catalogue that is or was in use, compiled once for all who wait."""
         if version == self.catalogue.version:
             return self.catalogue
+        compiling = self._compiled.pop(version, None)
+        if compiling is None or _failed(compiling):
+            compiling = asyncio.create_task(self._compile(version))
+        self._compiled[version] = compiling  # As the one that was asked for last.
+        for oldest in list(self._compiled)[:-_COMPILED_MAX]:
+            if self._compiled[oldest].done():
+                del self._compiled[oldest]
+        # Whoever no longer waits takes nothing from the others.
+        return await asyncio.shield(compiling)
+
+    async def _compile(self, version: str) -> Catalogue:
         text = await self._store.catalogue(version)
         if text is None:
             raise RuntimeError(f"the store lost catalogue {version}")
         # To compile a large one takes long enough for others to notice.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._compiled, text)
+        return await loop.run_in_executor(self._compiler, _compile, text)
+
+
+def _failed(compiling: asyncio.Task[Catalogue]) -> bool:
+    done = compiling.done()
+    return done and (compiling.cancelled() or compiling.exception() is not None)
 
 
 def _compile(text: str) -> Catalogue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from policies.engine import (
     silence,
     standing,
 )
+from policies.errors import StoreUnavailableError
 from policies.features import unknown_features
 from policies.gates import Ruling
 from policies.history import reserve
@@ -43,6 +45,8 @@ from server.supplies import Supplies
 
 __all__ = ["Answer", "Decider"]
 
+_ROUNDS_MAX = 2_000
+_RETRY_AFTER_S = 0.1
 _OFFERED = telemetry.DECISIONS.labels("OFFER")
 
 
@@ -101,10 +105,14 @@ class Decider:
             opportunity: What is asked.
             request_id: What the ids of further decisions are made from.
             most: How many offers to choose at the most.
+
+        Raises:
+            StoreUnavailableError: If others always were faster; the same call may be
+                sent again.
         """
         root = root_of(opportunity.decision_id)
         account = bool(opportunity.account_id)
-        while True:
+        for _ in range(_ROUNDS_MAX):
             seen = await self._store.past(root, opportunity.user_id, account=account)
             if most == 1 and seen.user.history.stuck:
                 kept = await self._again(opportunity, seen)
@@ -112,7 +120,7 @@ class Decider:
                     return kept
             catalogue = self._current.catalogue
             exhausted = await self._prepare(opportunity, catalogue, seen, most)
-            drawn = self._draw(
+            drawn = await self._draw(
                 opportunity,
                 request_id,
                 most,
@@ -129,6 +137,7 @@ class Decider:
                     _tell(verdict, catalogue)
                 return [Answer(verdict, catalogue) for verdict in drawn.verdicts]
             return await self.recall(stored)
+        raise StoreUnavailableError(_RETRY_AFTER_S)
 
     async def recall(self, decisions: Sequence[Decision]) -> list[Answer]:
         """Find again what an earlier try of the same request was answered."""
@@ -185,7 +194,7 @@ class Decider:
 
         return why
 
-    def _draw(
+    async def _draw(
         self,
         opportunity: Opportunity,
         request_id: str,
@@ -216,6 +225,7 @@ class Decider:
             past = _reserved(past, decision, catalogue)
             if len(verdicts) == most:
                 break
+            await asyncio.sleep(0)  # Others wait no longer than for one decision.
             asked = msgspec.structs.replace(
                 opportunity,
                 decision_id=decision_id(

@@ -61,12 +61,16 @@ async def follow_changes(current: Current, store: ServingStore) -> None:
     """Let what is stopped, and the catalogue that is in use, take effect."""
     loop = asyncio.get_running_loop()
     compiling: asyncio.Task[None] | None = None
+    tried = 0
     while True:
         try:
             current.stopped = await store.stopped()
             active = await store.active_catalogue()
             different = active.version != current.catalogue.version
-            if different and (compiling is None or compiling.done()):
+            free = compiling is None or compiling.done()
+            # What does not compile here is not tried again until there is another.
+            if different and free and active.position != tried:
+                tried = active.position
                 # What is stopped is looked at while a large catalogue is compiled.
                 compiling = loop.create_task(_switch(current, active.version))
         except Exception as error:  # noqa: BLE001 - what was true goes on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc.aio
@@ -12,8 +12,7 @@ import grpc.aio
 from opportune.v1 import decision_pb2
 from opportune.v1 import decision_service_pb2 as pb
 from opportune.v1.decision_service_pb2_grpc import DecisionServiceServicer
-from policies.catalogue import Catalogue
-from policies.engine import Explanation, explain, message_of
+from policies.engine import Refusal, explain, message_of
 from policies.errors import InvalidRequestError, NotFoundError
 from policies.gates import Ruling
 from policies.identity import is_decision_id
@@ -105,24 +104,23 @@ class DecisionService(DecisionServiceServicer):
                     catalogue=self._current.catalogue,
                 )
             except InvalidRequestError:
-                # As with GetOffer: a retry is answered whatever is offered now.
-                pairs = zip(request.requests, request_ids, strict=True)
-                earlier = [await self._earlier(*pair) for pair in pairs]
-                if not earlier or not all(earlier):
+                # As with GetOffer: a retry is answered whatever is offered by now.
+                batch = await self._all_earlier(request, request_ids)
+                if not batch:
                     raise
-                pairs = zip(earlier, request.requests, strict=True)
-                return pb.BatchGetOffersResponse(
-                    responses=[await self._response(*pair) for pair in pairs]
-                )
-            responses: list[pb.GetOfferResponse] = []
-            for each, request_id, opportunity in zip(
-                request.requests, request_ids, opportunities, strict=True
-            ):
-                answers = await self._decider.decide(
-                    opportunity, request_id, codec.decisions_max(each)
-                )
-                responses.append(await self._response(answers, each))
-            return pb.BatchGetOffersResponse(responses=responses)
+            else:
+                batch = [
+                    await self._decider.decide(
+                        opportunity, request_id, codec.decisions_max(each)
+                    )
+                    for each, request_id, opportunity in zip(
+                        request.requests, request_ids, opportunities, strict=True
+                    )
+                ]
+            pairs = zip(batch, request.requests, strict=True)
+            return pb.BatchGetOffersResponse(
+                responses=[await self._response(*pair) for pair in pairs]
+            )
 
     async def ReportOutcome(
         self,
@@ -179,11 +177,10 @@ class DecisionService(DecisionServiceServicer):
         del context
         decision = await self._find(codec.named_decision_from_proto(request))
         (answer,) = await self._decider.recall([decision])
-        return codec.explanation_to_proto(
-            await _explained(decision, answer.catalogue),
-            answer.verdict.rejections,
-            answer.catalogue,
-            message_of(decision, answer.catalogue),
+        # To ask every gate about every action, and to write it down, is too much for
+        # the event loop.
+        return await asyncio.get_running_loop().run_in_executor(
+            None, _explanation, answer
         )
 
     async def _earlier(
@@ -192,25 +189,30 @@ class DecisionService(DecisionServiceServicer):
         first = codec.decision_id_of(request, request_id, self._tenant)
         return await self._decider.recall(await self._store.decisions(first))
 
+    async def _all_earlier(
+        self, request: pb.BatchGetOffersRequest, request_ids: list[str]
+    ) -> list[list[Answer]]:
+        """Return the answers of an earlier try; nothing where one was not decided."""
+        batch: list[list[Answer]] = []
+        for each, request_id in zip(request.requests, request_ids, strict=True):
+            answers = await self._earlier(each, request_id)
+            if not answers:
+                return []
+            batch.append(answers)
+        return batch
+
     async def _response(
         self, answers: list[Answer], request: pb.GetOfferRequest
     ) -> pb.GetOfferResponse:
-        decisions: list[decision_pb2.Decision] = []
-        for verdict, catalogue in answers:
-            refusals = None
-            if request.view == decision_pb2.DECISION_VIEW_FULL:
-                refusals = (await _explained(verdict.decision, catalogue)).refusals
-            decisions.append(
-                codec.decision_to_proto(
-                    verdict.decision,
-                    verdict.rejections,
-                    catalogue,
-                    request.view,
-                    message=message_of(verdict.decision, catalogue),
-                    refusals=refusals,
-                )
-            )
-        return pb.GetOfferResponse(decisions=decisions)
+        if request.view != decision_pb2.DECISION_VIEW_FULL:
+            written = [_written(answer, request.view) for answer in answers]
+        else:
+            loop = asyncio.get_running_loop()
+            written = [
+                await loop.run_in_executor(None, _written_in_full, answer)
+                for answer in answers
+            ]
+        return pb.GetOfferResponse(decisions=written)
 
     async def _gone(
         self, decision: Decision, at_ms: int
@@ -229,7 +231,32 @@ class DecisionService(DecisionServiceServicer):
         return decision
 
 
-async def _explained(decision: Decision, catalogue: Catalogue) -> Explanation:
-    """Explain a decision; to ask every gate of every action is not for the loop."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(None, explain, decision, catalogue)
+def _written(
+    answer: Answer,
+    view: decision_pb2.DecisionView.ValueType,
+    refusals: Sequence[Refusal] | None = None,
+) -> decision_pb2.Decision:
+    decision, rejections = answer.verdict
+    return codec.decision_to_proto(
+        decision,
+        rejections,
+        answer.catalogue,
+        view,
+        message=message_of(decision, answer.catalogue),
+        refusals=refusals,
+    )
+
+
+def _written_in_full(answer: Answer) -> decision_pb2.Decision:
+    refusals = explain(answer.verdict.decision, answer.catalogue).refusals
+    return _written(answer, decision_pb2.DECISION_VIEW_FULL, refusals)
+
+
+def _explanation(answer: Answer) -> decision_pb2.Explanation:
+    decision, rejections = answer.verdict
+    return codec.explanation_to_proto(
+        explain(decision, answer.catalogue),
+        rejections,
+        answer.catalogue,
+        message_of(decision, answer.catalogue),
+    )

@@ -141,14 +141,19 @@ class Supplies:
                 back will end by itself.
         """
         now_ms = self._clock()
-        idle = [p for p in self._parts.values() if now_ms - p.taken_ms >= _IDLE_MS]
+        # A clock that went back makes everything look as if it was just taken.
+        idle = [
+            part
+            for part in self._parts.values()
+            if not 0 <= now_ms - part.taken_ms < _IDLE_MS
+        ]
         self.forget([part.lease_id for part in idle])
         await self._give_back()
         await self._renew(now_ms)
         self._refusals = {
             name: refusal
             for name, refusal in self._refusals.items()
-            if refusal.until_ms > now_ms
+            if now_ms < refusal.until_ms <= now_ms + _REFUSED_MS
         }
         while await self._store.sweep(now_ms):
             pass
@@ -177,7 +182,7 @@ class Supplies:
         refusal = self._refusals.get(name)
         return (
             refusal is not None
-            and refusal.until_ms > now_ms
+            and now_ms < refusal.until_ms <= now_ms + _REFUSED_MS
             and refusal.amount <= amount
             and refusal.limit >= limit
         )

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self
 from zoneinfo import ZoneInfo
 
@@ -37,7 +38,9 @@ __all__ = [
 ]
 
 _DAY_MS = 86_400_000
+_at_ms = attrgetter("at_ms")
 _RECENT_MS = 35 * _DAY_MS  # What most windows lie in: a month, and clocks put back.
+_COUNTED_MAX = 1_000  # The largest limit of a cap, for the highest engagement.
 _MANY = frozenset(["decided", "shown"])  # Much happens that nothing ever comes of.
 
 Scope = Literal["placement", "offer", "action"]
@@ -87,6 +90,20 @@ class Happening(NamedTuple):
     at_ms: int
     subject: Subject
     reserved: bool = False
+
+
+class _Recent(NamedTuple):
+    """What happened lately, arranged once for all who ask.
+
+    Attributes:
+        from_ms: From when on it is known.
+        times: When it was, ascending; infinity for reservations.
+        happenings: What it was, likewise.
+    """
+
+    from_ms: float
+    times: list[float]
+    happenings: list[Happening]
 
 
 class Facts(NamedTuple):
@@ -195,16 +212,19 @@ class Situation:
         self._zone = zone
         nothing = not (history.tracks or history.reservations)
         # Most users are new ones: nothing is known of them.
-        self._nothing = {"user": nothing, "account": nothing}
+        self._nothing: dict[Per, bool] = {"user": nothing, "account": nothing}
+        self._per: dict[Per, Per] = {"user": "user", "account": "user"}
         if account is not NO_HISTORY:
             self._nothing["account"] = not (account.tracks or account.reservations)
+            self._per["account"] = "account"
         self._held: dict[Rule, bool] = {}
         self._happenings: dict[tuple[Per, EventKind], list[Happening]] = {}
-        self._recent: dict[tuple[Per, EventKind], tuple[int, list[Happening]]] = {}
-        self._since: dict[tuple[Per, EventKind, int], list[Happening]] = {}
+        self._recent: dict[tuple[Per, EventKind], _Recent] = {}
         self._of_offers: dict[tuple[Per, EventKind, str], list[Happening]] = {}
         self._last: dict[tuple[Per, EventKind, str], float] = {}
         self._by_offer: dict[Per, dict[str, list[Track]]] = {}
+        self._touched: frozenset[str] | None = None
+        self._named: frozenset[str] | None = None
 
     def holds(self, rule: Rule) -> bool:
         """Say whether a rule holds; each is evaluated once."""
@@ -228,8 +248,9 @@ class Situation:
         """Return what happened to the user or to the account, in no certain order.
 
         What is known by number only comes as that many happenings at the time of the
-        last of them, at most 100. A live reservation counts as `shown`, and as nothing
-        else: its decision is among the `decided` anyway. Who has no account is one.
+        last of them, at most 1,000. A live reservation counts as `shown`, and as
+        nothing else: its decision is among the `decided` anyway. Who has no account
+        is one.
         """
         key = (per, kind)
         found = self._happenings.get(key)
@@ -249,16 +270,11 @@ class Situation:
         """
         if self._nothing[per]:
             return []
-        key = (per, kind, since_ms)
-        found = self._since.get(key)
-        if found is None:
-            recent = self._since_at_least(kind, since_ms, per)
-            found = self._since[key] = [
-                happening
-                for happening in recent
-                if happening.reserved or happening.at_ms >= since_ms
-            ]
-        return found
+        per = self._per[per]
+        recent = self._recent.get((per, kind))
+        if recent is None or since_ms < recent.from_ms:
+            recent = self._arrange(kind, since_ms, per)
+        return recent.happenings[bisect_left(recent.times, since_ms) :]
 
     def happenings_of(
         self, offer_id: str, kind: EventKind, per: Per = "user"
@@ -283,6 +299,7 @@ class Situation:
         """
         if self._nothing[per]:
             return -math.inf
+        per = self._per[per]
         key = (per, kind, offer_id)
         last = self._last.get(key)
         if last is None:
@@ -291,10 +308,10 @@ class Situation:
                 tally = track.tallies.get(kind)
                 if tally is None:
                     continue
-                if tally.times:
-                    last = max(last, tally.times[-1])
-                if tally.past:
-                    last = max(last, tally.past_ms)
+                if tally.times and tally.times[-1] > last:
+                    last = tally.times[-1]
+                if tally.past and tally.past_ms > last:
+                    last = tally.past_ms
             if kind == "shown":
                 for held in self._whose(per).reservations:
                     if held.subject.offer_id == offer_id:
@@ -329,8 +346,19 @@ class Situation:
         times = [ms for history in self.histories for ms in history.contacts.values()]
         return max(times, default=-math.inf)
 
-    @cached_property
+    @property
     def named(self) -> frozenset[str]:  # noqa: D102 - described above
+        if self._named is None:
+            self._named = self._find_named()
+        return self._named
+
+    @property
+    def touched(self) -> frozenset[str]:  # noqa: D102 - described above
+        if self._touched is None:
+            self._touched = self._find_touched()
+        return self._touched
+
+    def _find_named(self) -> frozenset[str]:
         named: set[str] = set()
         if self.opportunity.earlier:
             named.update([offer_id for offer_id, _ in self.opportunity.earlier])
@@ -343,8 +371,9 @@ class Situation:
             named.update(_named("inventory:", self.conditions.exhausted))
         return frozenset(named)
 
-    @cached_property
-    def touched(self) -> frozenset[str]:  # noqa: D102 - described above
+    def _find_touched(self) -> frozenset[str]:
+        if self._nothing["user"] and self._nothing["account"]:
+            return self.named
         touched = set(self.named)
         for history in self.histories:
             if history is not NO_HISTORY:
@@ -357,19 +386,21 @@ class Situation:
             return self.account
         return self.history
 
-    def _since_at_least(
-        self, kind: EventKind, since_ms: int, per: Per
-    ) -> list[Happening]:
-        """Return what happened since then or, where that is at hand, for longer."""
-        found = self._recent.get((per, kind))
-        if found is None or since_ms < found[0]:
-            few = per == "user" and kind not in _MANY
-            from_ms = 0 if few else min(since_ms, self.at_ms - _RECENT_MS)
-            history = self._whose(per)
-            recent = _happenings(history.tracks, kind, from_ms)
-            recent += _held(history.reservations, kind, self.at_ms)
-            found = self._recent[per, kind] = (from_ms, recent)
-        return found[1]
+    def _arrange(self, kind: EventKind, since_ms: int, per: Per) -> _Recent:
+        """Arrange what happened since then or, as that is often asked, for longer."""
+        few = per == "user" and kind not in _MANY
+        from_ms = -math.inf if few else min(since_ms, self.at_ms - _RECENT_MS)
+        history = self._whose(per)
+        found = _happenings(history.tracks, kind, from_ms)
+        found.sort(key=_at_ms)
+        times: list[float] = [happening.at_ms for happening in found]
+        held = _held(history.reservations, kind, self.at_ms)
+        if held:
+            # Whenever they end, they count until then.
+            found += held
+            times += [math.inf] * len(held)
+        recent = self._recent[per, kind] = _Recent(from_ms, times, found)
+        return recent
 
     def _tracks(self, per: Per) -> dict[str, list[Track]]:
         """Return what is known of each offer."""
@@ -400,13 +431,15 @@ def _happenings(
         tally = track.tallies.get(kind)
         if tally is None:
             continue
-        times, subject = tally.times, track.subject
+        times = tally.times
         if times and times[-1] >= since_ms:
             if times[0] < since_ms:
                 times = times[bisect_left(times, since_ms) :]
+            subject = track.subject
             found += [Happening(time_ms, subject) for time_ms in times]
-        if tally.past and tally.past_ms >= since_ms:
-            found += [Happening(tally.past_ms, subject)] * min(tally.past, 100)
+        if tally.past_ms >= since_ms and tally.past:
+            known = min(tally.past, _COUNTED_MAX)
+            found += [Happening(tally.past_ms, track.subject)] * known
     return found
 
 

@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 from policies.gates.base import Gate
 
-__all__ = ["Share", "Shares", "share"]
+__all__ = ["Ask", "Share", "Shares", "share"]
 
 
 class Share(NamedTuple):
     """The gates of an offer, by how they are asked.
 
     Attributes:
-        bits: Those that other offers have as well, by bits that `Shares.gates` numbers.
+        bits: Those that other offers have as well, by bits that `Shares.gates` numbers
+            from 1; bit 0 is set where it has gates of its own.
         own: Those that no other offer has, and those of other packages.
         past: Those that only a past with the very offer makes reject.
     """
@@ -25,11 +26,27 @@ class Share(NamedTuple):
     past: tuple[Gate, ...]
 
 
+class Ask(NamedTuple):
+    """All that is to be asked about an action, at hand at once.
+
+    Attributes:
+        place: The number of what its placement's gates are asked once for: a placement
+            and, of it, the offers that go past caps or the others.
+        bits: As `Share.bits`.
+        gates: Those of scope `action`.
+    """
+
+    place: int
+    offer_id: str
+    bits: int
+    gates: tuple[Gate, ...]
+
+
 class Shares(NamedTuple):
     """The gates of all offers.
 
     Attributes:
-        gates: Those that several offers have, by the numbers of their bits.
+        gates: Those that several offers have: the first is that of bit 1.
         of: What each offer has.
     """
 
@@ -51,29 +68,26 @@ def share(offers: Mapping[str, Sequence[Gate]], alike: Sequence[type[Gate]]) -> 
         >>> spring, autumn, snoozed = Dates(end_ms=1), Dates(end_ms=2), Snoozed()
         >>> offers = {"tea": [spring, snoozed], "jam": [spring, autumn]}
         >>> gates, of = share(offers, [Dates])
-        >>> gates == (spring,), of["jam"] == Share(1, (autumn,), ())
+        >>> gates == (spring,), of["jam"] == Share(0b11, (autumn,), ())
         (True, True)
-        >>> of["tea"] == Share(1, (), (snoozed,))
+        >>> of["tea"] == Share(0b10, (), (snoozed,))
         True
     """
     ranks = {kind: rank for rank, kind in enumerate(alike)}
     often = Counter([id(gate) for gates in offers.values() for gate in gates])
-    shared = {
+    several = {
         id(gate): gate
         for gates in offers.values()
         for gate in gates
         if often[id(gate)] > 1 and type(gate) in ranks
     }
-    ordered = sorted(shared.values(), key=lambda gate: ranks[type(gate)])
-    bits = {id(gate): 1 << at for at, gate in enumerate(ordered)}
-    return Shares(
-        tuple(ordered),
-        {
-            offer_id: Share(
-                sum([bits.get(id(gate), 0) for gate in gates]),
-                tuple([g for g in gates if id(g) not in bits and not g.of_history]),
-                tuple([gate for gate in gates if gate.of_history]),
-            )
-            for offer_id, gates in offers.items()
-        },
-    )
+    ordered = sorted(several.values(), key=lambda gate: ranks[type(gate)])
+    bits = {id(gate): 2 << at for at, gate in enumerate(ordered)}
+    of: dict[str, Share] = {}
+    for offer_id, gates in offers.items():
+        own = tuple([g for g in gates if id(g) not in bits and not g.of_history])
+        past = tuple([gate for gate in gates if gate.of_history])
+        # A set, for an offer may have two gates that are equal.
+        shared = sum({bits.get(id(gate), 0) for gate in gates})
+        of[offer_id] = Share(shared + bool(own), own, past)
+    return Shares(tuple(ordered), of)

@@ -418,11 +418,18 @@ def test_what_an_offer_needs_is_named_with_how_much_there_is() -> None:
         budget = "spring"
         [offers.rice]
         placements = ["home"]
+        [offers.nuts]
+        placements = ["home"]
+        price = 90
+        list_price = 100
+        discount = 10
+        budget = "fall"
         """
     )
-    tea, jam, oats, rice = catalogue.actions[1:]
+    tea, jam, oats, rice, nuts = catalogue.actions[1:]
 
-    assert catalogue.supplied == {"tea", "jam", "oats"}
+    assert catalogue.supplied == {"tea", "jam", "oats", "nuts"}
+    assert catalogue.needs([nuts], "2026-11-27") == {"budget:fall": (100, 10)}
     assert catalogue.needs([rice], "2026-11-27") == {}
     assert catalogue.needs([tea, rice, tea], "2026-11-27") == {"inventory:tea": (7, 1)}
     # Of what several take of, what the dearest takes.
@@ -550,6 +557,11 @@ def test_what_is_not_toml_is_refused_with_the_place(text: str) -> None:
     (description,) = problems(text).values()
 
     assert re.search(r"at (line \d+|end of document)", description)
+
+
+def test_a_key_that_hides_its_name_is_refused() -> None:
+    with pytest.raises(CatalogueError, match="unknown field"):
+        read('"a\\nb" = 1\n' + BASE)
 
 
 def test_more_actions_than_anything_can_be_drawn_from_are_refused() -> None:

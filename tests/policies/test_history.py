@@ -13,6 +13,7 @@ from policies.gates import Situation
 from policies.history import (
     CONFIRMING,
     ENGAGING,
+    OFFERS_MAX,
     TIMES_MAX,
     TRACKS_MAX,
     Chosen,
@@ -279,9 +280,19 @@ def test_a_visit_begins_with_its_first_decision() -> None:
         history = hold(history, decision(f"{number}", number * 1_000, session="b"))
     assert history.sessions == (Session("a", 1_000), Session("b", 2_000))
 
-    for name in "cdefg":
-        history = hold(history, decision(name, 20_000, session=name))
-    assert [session.session_id for session in history.sessions] == [*"defg"]
+    # The next day it begins anew.
+    again = hold(history, decision("z", 1_000 + DAY, session="a"))
+    assert again.sessions == (Session("b", 2_000), Session("a", 1_000 + DAY))
+
+
+def test_a_visit_that_may_have_been_forgotten_counts_from_the_first_known() -> None:
+    history = History()
+    for number in range(60):
+        history = hold(history, decision(f"{number}", number, session=f"v{number}"))
+    assert len(history.sessions) == 50
+
+    sliced = relevant(history, 100, MEMORY, session_id="v0")
+    assert sliced.sessions == (Session("v0", 0),)
 
 
 def test_a_placement_keeps_to_a_decision_until_it_was_answered() -> None:
@@ -343,31 +354,41 @@ def test_a_tally_keeps_the_latest_times_and_the_number_of_the_others() -> None:
     )
 
 
-@pytest.mark.parametrize("memory", [MEMORY, COARSE])
-def test_tracks_stay_bounded_and_the_longest_untouched_go_first(
-    memory: Memory,
-) -> None:
-    history = tell(History(), "shown", 0, chosen=TEA, memory=memory)
-    others = [Subject(f"{n}", "", "") for n in range(TRACKS_MAX)]
-    for at_ms, other in enumerate(others, start=1):
-        history = tell(history, "shown", at_ms, chosen=other, memory=memory)
+def test_no_offer_that_was_seen_is_forgotten_among_hundreds_of_others() -> None:
+    history = tell(History(), "dismissed", 0, chosen=TEA)
+    for at_ms in range(1, TRACKS_MAX + 100):
+        other = Subject(f"{at_ms}", "", "")
+        history = tell(history, "shown", at_ms + 40 * DAY, chosen=other)
 
-    assert len(history.tracks) == TRACKS_MAX
-    assert tallies(history) == {}
-    assert tallies(history, others[0]) == {"shown": Tally((1,))}
+    assert tallies(history)["dismissed"] == Tally((), 1, 0)
 
 
-def test_beyond_the_bound_wordings_of_an_offer_are_taken_together() -> None:
+def test_beyond_thousands_of_offers_the_longest_untouched_is_forgotten() -> None:
+    tracks = [
+        Track(Subject(f"{n}", "", ""), {"shown": Tally((), 1, n)})
+        for n in range(OFFERS_MAX)
+    ]
+    history = tell(History(tracks=tuple(tracks)), "shown", OFFERS_MAX, chosen=TEA)
+
+    assert len(history.tracks) == OFFERS_MAX
+    assert history.tracks[0].subject.offer_id == "1"
+
+
+def test_beyond_the_bound_old_wordings_of_an_offer_are_taken_together() -> None:
     history = History()
     for number in range(TRACKS_MAX + 50):
-        wording = Subject("tea", f"{number}", "home")
+        wording = Subject("tea", f"{number}", "home", (f"{number % 3}",), number % 4)
         history = tell(history, "shown", number, chosen=wording)
-        history = tell(history, "dismissed", number, chosen=wording, confirmed=True)
+    late = Subject("tea", "late", "home")
+    history = tell(history, "shown", 50 * DAY, chosen=late)
 
-    assert len(history.tracks) == TRACKS_MAX
-    for kind in ("shown", "dismissed"):
-        kinds: list[Tally] = [track.tallies[kind] for track in history.tracks]
-        assert sum(len(t.times) + t.past for t in kinds) == TRACKS_MAX + 50
+    # Nothing is lost, and it counts wherever any of it would.
+    (track,) = history.tracks
+    assert track.tallies["shown"] == Tally(
+        (50 * DAY,), TRACKS_MAX + 50, TRACKS_MAX + 49
+    )
+    assert set(track.subject.categories) == {"0", "1", "2"}
+    assert track.subject.weight == 3
 
 
 def test_what_is_old_is_kept_once_an_offer_where_nothing_looks_closer() -> None:
@@ -387,31 +408,34 @@ def test_what_is_old_is_kept_once_an_offer_where_nothing_looks_closer() -> None:
     assert [track.subject for track in finer.tracks] == [TEA, JAM, calm]
 
 
-def test_reservations_stay_bounded_and_the_first_to_end_goes() -> None:
-    history = History()
+def test_of_one_subject_as_many_are_reserved_as_a_cap_may_count() -> None:
+    history = hold(History(), decision("once", 0, 20_000), Chosen(JAM))
     for number in range(450):
         history = hold(history, decision(f"{number}", 0, 10_000 + number))
 
+    # Those that end first are missed the least, and of no other subject.
     ends = [r.until_ms for r in history.reservations]
-    assert ends == list(range(10_250, 10_450))
+    assert ends == [20_000, *range(10_350, 10_450)]
 
 
-def test_snoozes_stay_bounded_and_the_first_to_end_goes() -> None:
+def test_no_snooze_that_runs_is_forgotten() -> None:
     history = History()
     for number in range(300):
         subject = Subject(f"{number}", "", "")
         history = tell(history, "snoozed", 0, "d", subject, until_ms=1_000 + number)
+    assert len(history.snoozes) == 300
 
-    assert [*history.snoozes] == [f"{number}" for number in range(100, 300)]
+    much_later = tell(history, "snoozed", 400 * DAY, "d", TEA, until_ms=500 * DAY)
+    assert [*much_later.snoozes] == ["tea"]
 
 
-def test_what_is_pending_stays_bounded_too() -> None:
+def test_what_was_accepted_is_pending_however_much_there_is() -> None:
     history = History()
     for number in range(300):
         sale = Chosen(TEA, grants=(f"{number}",), pending_ms=1_000 + number)
         history = tell(history, "accepted", 0, chosen=sale)
 
-    assert [*history.state.pending] == [f"{number}" for number in range(100, 300)]
+    assert len(history.state.pending) == 300
 
 
 # --- What it is for: counting -------------------------------------------------------

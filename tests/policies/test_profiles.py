@@ -16,6 +16,7 @@ from policies.commands import (
     StateChange,
     UserEvent,
 )
+from policies.errors import InvalidRequestError
 from policies.model import (
     NO_HISTORY,
     History,
@@ -26,6 +27,8 @@ from policies.model import (
     State,
 )
 from policies.profiles import apply
+
+DAY = 86_400_000
 
 
 def told(*commands: Command, history: History = NO_HISTORY) -> History:
@@ -83,13 +86,11 @@ def test_what_has_come_is_no_longer_expected() -> None:
     assert (after.state.owned, after.state.pending) == ({"tv": 2}, {})
 
 
-def test_what_is_owned_stays_bounded_and_the_latest_stays() -> None:
+def test_nothing_that_is_owned_is_forgotten() -> None:
     many = tuple(f"{number}" for number in range(2_500))
-    history = NO_HISTORY
-    for at_ms, product in enumerate(many):
-        history = told(StateChange(at_ms=at_ms, added=(product,)), history=history)
+    history = told(StateChange(at_ms=1, added=many))
 
-    assert [*history.state.owned] == [*many[500:]]
+    assert [*history.state.owned] == [*many]
 
 
 # --- Life-states --------------------------------------------------------------------
@@ -144,20 +145,20 @@ def test_an_open_ticket_is_a_life_state() -> None:
     assert told(opened, about).state.life["support_open"].topics == ("disk",)
 
 
-def test_life_states_stay_bounded_and_those_long_over_go_first() -> None:
+def test_no_life_state_is_forgotten_that_may_still_bind() -> None:
     on, over = LifeChange(active=True), LifeChange(active=False)
     history = told(
-        StateChange(at_ms=1, life={"old": on, "older": on}),
-        StateChange(at_ms=2, life={"older": over}),
-        StateChange(at_ms=3, life={"old": over}),
+        StateChange(at_ms=1, life={f"{number}": on for number in range(200)}),
+        StateChange(at_ms=2, life={"0": over}),
     )
-    for number in range(49):
-        change = StateChange(at_ms=10 + number, life={f"{number}": on})
-        history = told(change, history=history)
+    more = StateChange(at_ms=3, life={"more": on})
+    with pytest.raises(InvalidRequestError, match="201 at once; at most 200"):
+        apply(history, more)
 
-    assert len(history.state.life) == 50
-    assert "older" not in history.state.life
-    assert "old" in history.state.life
+    # A year after it was over, there is room.
+    later = told(StateChange(at_ms=400 * DAY, life={"more": on}), history=history)
+    assert later.state.life.keys() >= {"1", "199", "more"}
+    assert "0" not in later.state.life
 
 
 # --- Preferences --------------------------------------------------------------------
@@ -215,15 +216,20 @@ def test_a_workflow_is_critical_until_it_is_over() -> None:
     assert [*later.leases] == ["pay", "chat"]
 
 
-def test_workflows_stay_bounded_and_the_first_to_end_goes() -> None:
+def test_more_workflows_at_once_than_can_be_remembered_are_refused() -> None:
     history = told(
         *(
             LeaseBegin(at_ms=0, key=f"{number}", until_ms=100 + number)
-            for number in range(80)
+            for number in range(50)
         )
     )
+    more = LeaseBegin(at_ms=0, key="more", until_ms=10)
+    with pytest.raises(InvalidRequestError, match="key: would make 51"):
+        apply(history, more)
 
-    assert [*history.leases] == [f"{number}" for number in range(30, 80)]
+    # Once one is over, there is room.
+    later = msgspec.structs.replace(more, at_ms=100, until_ms=200)
+    assert len(apply(history, later).leases) == 50
 
 
 # --- Events -------------------------------------------------------------------------
@@ -237,17 +243,6 @@ def test_a_contact_is_remembered_by_what_it_was_about() -> None:
     history = told(mail, late, call)
 
     assert history.contacts == {"seats": 5, "disk": 5, "": 4}
-
-
-def test_contacts_stay_bounded_and_the_latest_stay() -> None:
-    history = told(
-        *(
-            UserEvent(at_ms=number, kind="contacted", categories=(f"{number}",))
-            for number in range(150)
-        )
-    )
-
-    assert [*history.contacts] == [f"{number}" for number in range(50, 150)]
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,22 @@ async def test_a_batch_may_be_sent_again(eager: Shop, clock: kit.Clock) -> None:
     assert eager.counts() == before
 
 
+async def test_a_batch_may_be_sent_again_when_its_placements_are_gone(
+    eager: Shop,
+) -> None:
+    # Given a batch that was answered
+    requests = [eager.request(f"user-{number}") for number in range(3)]
+    first = await answers(eager, requests)
+
+    # When the catalogue no longer has its placement
+    await kit.change_catalogue(eager, "[placements.wall]\n")
+
+    # Then it is answered as it was, and a batch with something new in it is refused
+    assert await answers(eager, requests) == first
+    refusal = await kit.refused(answers(eager, [*requests, eager.request("eve")]))
+    assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_request_that_is_there_twice_is_one_request(eager: Shop) -> None:
     # Given a batch that names one request twice
     request = eager.request("ada")

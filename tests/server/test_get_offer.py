@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from typing import Any
 
@@ -263,6 +264,37 @@ async def test_a_retry_is_answered_even_when_its_placement_is_gone(shop: Shop) -
 
     # Then the retry is answered all the same
     assert again == first
+
+
+async def test_requests_go_on_while_catalogues_with_other_placements_come_and_go(
+    shop: Shop, catalogue_text: str
+) -> None:
+    # Given a catalogue that lacks the placements of another one
+    other = catalogues.read(
+        "[placements.other]\nfallback = 'tea'\n[offers.tea]\nplacements = ['other']\n"
+    )
+    mine = shop.services.current.catalogue
+    await shop.store.register((other.version, other.text), ("none", "{}"))
+
+    # When many requests of one user are under way, and the two take turns
+    async def turns() -> None:
+        for catalogue in itertools.cycle([other, mine, mine]):
+            shop.services.current.catalogue = catalogue
+            await asyncio.sleep(0)
+
+    turning = asyncio.ensure_future(turns())
+    answers = await asyncio.gather(
+        *(shop.stub.GetOffer(shop.request("ada", "home")) for _ in range(300)),
+        return_exceptions=True,
+    )
+    turning.cancel()
+
+    # Then each is answered, or refused since its placement is not there any more
+    for answer in answers:
+        if isinstance(answer, grpc.aio.AioRpcError):
+            assert answer.code() == grpc.StatusCode.INVALID_ARGUMENT
+        else:
+            assert not isinstance(answer, BaseException)
 
 
 async def test_one_request_sent_many_times_at_once_is_one_decision(shop: Shop) -> None:

@@ -318,6 +318,26 @@ async def test_a_call_for_several_offers_reserves_for_each(eager: Shop) -> None:
     assert await left(eager, "less", "half") == 2
 
 
+async def test_the_last_one_can_be_had_by_a_call_for_several_offers(
+    eager: Shop,
+) -> None:
+    # Given one lamp that is left, and one discount for today
+    await sold(eager, "a", "b")
+    await sold(eager, "c", "d", offer="half")
+
+    # When a call asks for up to three offers, then it gets both of them
+    decisions = await eager.choose(3, "ada")
+    assert {decision.offer_id for decision in decisions} == {"lamp", "half", ""}
+
+    # And the next one learns that nothing is left
+    decisions = await eager.choose(3, "bob")
+    assert [decision.offer_id for decision in decisions] == [""]
+    assert set(kit.reasons(decisions[0]).values()) == {
+        "INVENTORY_EXHAUSTED",
+        "BUDGET_EXHAUSTED",
+    }
+
+
 async def test_a_retry_takes_nothing_more(eager: Shop) -> None:
     # Given a request that was answered with a lamp
     first = await eager.ask("ada", offer_ids=["lamp"], request_id="once")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from policies.errors import InvalidRequestError, Problem
 from policies.identity import root_of
 from policies.model import Decision, History, Outcome
 from policies.records import decode_outcome, encode
@@ -59,10 +60,28 @@ def change(
         (root, user_id, *entry),
     )
     if inserted.rowcount == 0:
+        _refuse_another(db, root, user_id, entry)
         return Changed(fresh=False, history=before)
     after = fold(before)
     histories.save(db, root, user_id, Histories(before), Histories(after))
     return Changed(fresh=True, history=after)
+
+
+def _refuse_another(
+    db: sqlite3.Connection, root: str, user_id: str, entry: LedgerEntry
+) -> None:
+    """Refuse to take something else for a repeat, of which it has the name.
+
+    Raises:
+        InvalidRequestError: If it is something else.
+    """
+    (kind,) = db.execute(
+        "select kind from ledger where root = ? and user_id = ? and event_id = ?",
+        (root, user_id, entry.event_id),
+    ).fetchone()
+    if kind != entry.kind:
+        wrong = f"names a {kind} already, and cannot name a {entry.kind} too"
+        raise InvalidRequestError([Problem("event_id", wrong)])
 
 
 def _load_outcomes(db: sqlite3.Connection, decision_id: str) -> list[Outcome]:
