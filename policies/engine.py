@@ -149,7 +149,7 @@ def decide(
         catalogue=catalogue.version,
         policy=policy.version,
         model=policy.model,
-        actions=tuple([action.index for action in actions]),
+        actions=tuple(map(_index_of, actions)),
         probabilities=probabilities,
         chosen=chosen.index,
         valid_until_ms=_valid_until_ms(opportunity, catalogue, chosen),

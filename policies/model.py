@@ -430,7 +430,9 @@ class Conditions(_Noun, frozen=True):
         stopped: What was switched off: `all`, `category:NAME`, `offer:NAME`,
             `placement:NAME`; sorted.
         exhausted: The inventories and budgets that nothing is left of:
-            `inventory:OFFER`, `budget:NAME`; sorted.
+            `inventory:OFFER`, `budget:NAME` and `budget:NAME:DAY` (UTC); with `>N`
+            behind it, a budget of which something is left, but not enough for
+            discounts above N; sorted.
     """
 
     stopped: tuple[str, ...] = ()

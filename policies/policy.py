@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -30,6 +31,8 @@ __all__ = [
 
 LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
 """Every learner; `kind` says in a file of settings which one is meant."""
+
+_priority_of = attrgetter("priority")
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,7 +192,7 @@ class Policy:
 
 def _untied(scores: FloatArray, actions: Sequence[Action]) -> FloatArray:
     """Let the best of equal scores be those of the highest priority, by a hair."""
-    if not any(action.priority for action in actions):
+    if not any(map(_priority_of, actions)):
         return scores
     best = scores.max()
     tied: list[int] = np.flatnonzero(scores == best).tolist()

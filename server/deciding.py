@@ -289,8 +289,31 @@ class Decider:
             for action in catalogue.placements[placement_id].fallback
         ]
         day = _day(opportunity.at_ms)
-        needs = _needs([*actions, *fallbacks], catalogue, day, most)
-        return await self._supplies.prepare(needs) if needs else frozenset()
+        return await self._short([*actions, *fallbacks], catalogue, day, most)
+
+    async def _short(
+        self, actions: Sequence[Action], catalogue: Catalogue, day: str, most: int
+    ) -> frozenset[str]:
+        """Say what is exhausted: of each supply as little as can be.
+
+        No offer is chosen twice: of a supply a call takes at most what the dearest of
+        as many offers take together. Where there is not so much, the dearest ones are
+        left out, one after the other.
+        """
+        limits, amounts = _needs(actions, catalogue, day)
+        exhausted: set[str] = set()
+        asked = set(limits)
+        while asked:
+            gone = await self._supplies.prepare(
+                {name: (limits[name], sum(amounts[name][-most:])) for name in asked}
+            )
+            for name in gone:
+                payable = [a for a in amounts[name] if a < amounts[name][-1]]
+                amounts[name] = payable
+                exhausted = {e for e in exhausted if e.partition(">")[0] != name}
+                exhausted.add(f"{name}>{payable[-1]}" if payable else name)
+            asked = {name for name in gone if amounts[name]}
+        return frozenset(exhausted)
 
     async def _again(
         self, opportunity: Opportunity, seen: StoredPast
@@ -347,25 +370,16 @@ class Decider:
 
 
 def _needs(
-    actions: Sequence[Action], catalogue: Catalogue, day: str, most: int
-) -> dict[str, tuple[int, int]]:
-    """Return what there must be enough of for a call, whatever it chooses.
-
-    No offer is chosen twice: of a supply it takes at most what the dearest of as many
-    offers take together.
-    """
-    if most == 1:
-        return catalogue.needs(actions, day)
+    actions: Sequence[Action], catalogue: Catalogue, day: str
+) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Return how much there is of each supply, and what offers take, ascending."""
     limits: dict[str, int] = {}
     amounts: dict[str, list[int]] = {}
     for action in {action.offer_id: action for action in actions}.values():
         for name, (limit, amount) in catalogue.needs([action], day).items():
             limits[name] = limit
             amounts.setdefault(name, []).append(amount)
-    return {
-        name: (limit, sum(sorted(amounts[name])[-most:]))
-        for name, limit in limits.items()
-    }
+    return limits, {name: sorted(taken) for name, taken in amounts.items()}
 
 
 def _histories(seen: StoredPast) -> tuple[History, History]:

@@ -15,7 +15,7 @@ from opportune.v1.decision_service_pb2_grpc import DecisionServiceServicer
 from policies.engine import Refusal, explain, message_of
 from policies.errors import InvalidRequestError, NotFoundError
 from policies.gates import Ruling
-from policies.identity import is_decision_id
+from policies.identity import is_decision_id, root_key, root_of
 from policies.model import NO_OFFER, Decision
 from server import codec, telemetry
 from server.current import Current
@@ -221,11 +221,17 @@ class DecisionService(DecisionServiceServicer):
             return lambda _: None
         return await self._decider.gone(decision, at_ms)
 
+    def _is_ours(self, decision: Decision) -> bool:
+        """Say whether it is a decision of this tenant; others may share the store."""
+        asked = decision.opportunity
+        root = root_key(self._tenant, asked.account_id, asked.user_id)
+        return root_of(asked.decision_id) == root
+
     async def _find(self, decision_id: str) -> Decision:
         decision = None
         if is_decision_id(decision_id):
             decision = await self._store.decision(decision_id)
-        if decision is None:
+        if decision is None or not self._is_ours(decision):
             shown = decision_id if len(decision_id) <= 40 else decision_id[:40] + "…"
             raise NotFoundError("decision", shown)
         return decision

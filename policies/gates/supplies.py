@@ -76,12 +76,15 @@ class Budget:
     indexed: ClassVar[bool] = False
 
     supply: str
+    discount: int = 1
 
     @classmethod
     def of(cls, facts: Facts) -> Iterator[Self]:
         """Make one for a discount that a budget pays for."""
         if facts.offer.budget and facts.offer.discount:
-            yield cls(supply=f"budget:{facts.offer.budget}")
+            yield cls(
+                supply=f"budget:{facts.offer.budget}", discount=facts.offer.discount
+            )
 
     def reject(self, action: Action, situation: Situation) -> Ruling | None:
         """Return BUDGET_EXHAUSTED; for what may go in one day, until midnight (UTC)."""
@@ -89,19 +92,29 @@ class Budget:
         exhausted = situation.conditions.exhausted
         if not exhausted:
             return None
-        if self.supply in exhausted:
+        if self._falls_short(self.supply, situation):
             return Ruling(_SPENT)
-        if not any(name.startswith(self.supply) for name in exhausted):
-            return None
         day = situation.at_ms // _DAY_MS
-        if f"{self.supply}:{_EPOCH + dt.timedelta(day)}" in exhausted:
+        if self._falls_short(self._today(situation), situation):
             return Ruling(_SPENT, (day + 1) * _DAY_MS)
         return None
 
     def because(self, action: Action, situation: Situation) -> Because:
         """Return whether all of it is gone, or what may go today."""
         del action
-        spent = self.supply in situation.conditions.exhausted
+        spent = self._falls_short(self.supply, situation)
         name = self.supply.removeprefix("budget:")
-        left = "nothing left" if spent else "nothing left for today"
-        return Because(f"{name}: {left}", "enough for the discount")
+        left = "not enough left" if spent else "not enough left for today"
+        return Because(f"{name}: {left}", f"{self.discount} for the discount")
+
+    def _today(self, situation: Situation) -> str:
+        day = situation.at_ms // _DAY_MS
+        return f"{self.supply}:{_EPOCH + dt.timedelta(day)}"
+
+    def _falls_short(self, supply: str, situation: Situation) -> bool:
+        """Say whether of a supply not so much is left as the discount takes."""
+        for name in situation.conditions.exhausted:
+            spent, _, payable = name.partition(">")
+            if spent == supply and (not payable or self.discount > int(payable)):
+                return True
+        return False

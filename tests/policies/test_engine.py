@@ -21,12 +21,15 @@ from policies.model import (
     Context,
     Decision,
     History,
+    Lease,
     Moment,
     Opportunity,
     Preferences,
     Rejection,
+    Reservation,
     Snooze,
     State,
+    Stuck,
     Subject,
     Tally,
     Track,
@@ -345,6 +348,15 @@ def test_what_comes_back_passes_all_other_gates() -> None:
     assert could(RENEWAL, owner, asked(0, "home", offers=("jam",))) == []
 
 
+def test_a_fallback_that_was_snoozed_stays_a_fallback() -> None:
+    catalogue = read(LAST.format("", 'moments = ["renewal"]'))
+    due = Past(History(snoozes={"water": Snooze(NOW, 1, NOW - HOUR)}))
+    new = asked(context=Context(segment="new"))
+
+    assert could(catalogue, due, new) == ["tea/default/home"]
+    assert could(catalogue, due, asked()) == ["water/default/home"]
+
+
 def test_what_is_required_is_required_together() -> None:
     catalogue = read(
         """
@@ -363,6 +375,31 @@ def test_what_is_required_is_required_together() -> None:
 
     assert owning() == owning("basic") == owning("tv") == []
     assert owning("tv", "basic") == ["tea/default/home"]
+
+
+# --- What is logged -----------------------------------------------------------------
+
+
+def test_of_a_past_only_what_a_gate_can_look_at_is_logged() -> None:
+    elsewhere = Track(Subject("past", "default", "till"), {"shown": Tally((5,))})
+    known = History(
+        tracks=(shown(NOW - 1), elsewhere),
+        reservations=(Reservation(NOW, "over", Subject("tea", "default", "home")),),
+        stuck=(Stuck("home", "d", NOW + HOUR),),
+        leases={"pay": Lease(NOW)},
+        state=State(role="admin"),
+    )
+
+    decision = decide(
+        asked(), catalogue=SHOP, past=Past(known, known), policy=ANY
+    ).decision
+
+    # What was seen at the till is nothing to the gates of what home can show.
+    assert decision.history == History(
+        tracks=(shown(NOW - 1),), state=State(role="admin")
+    )
+    # No cap counts what the account has seen.
+    assert decision.account == History(state=State(role="admin"))
 
 
 # --- Until when ---------------------------------------------------------------------

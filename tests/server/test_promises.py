@@ -143,6 +143,43 @@ async def test_a_decision_for_what_may_be_used_up_is_repeated_bit_for_bit(
         assert bool(spent) == (reasons.get("half") == "BUDGET_EXHAUSTED")
 
 
+async def test_a_budget_that_cannot_pay_the_dearest_discount_pays_the_others(
+    eager: Shop,
+) -> None:
+    # Given a budget of 300, and discounts of 200 and 100
+    await kit.change_catalogue(
+        eager,
+        """
+        [budgets.fall]
+        amount = 300
+        [placements.home]
+        [offers.year]
+        placements = ["home"]
+        priority = 2
+        price = 800
+        list_price = 1000
+        discount = 200
+        budget = "fall"
+        [offers.month]
+        placements = ["home"]
+        priority = 1
+        price = 90
+        list_price = 190
+        discount = 100
+        budget = "fall"
+        """,
+    )
+
+    # When users come one after the other
+    came = [(await eager.ask(f"user-{n}", "home")) for n in range(3)]
+
+    # Then what is left after the dearest discount goes to the other one
+    assert [decision.offer_id for decision in came] == ["year", "month", ""]
+    explained = await eager.explain(came[1])
+    assert list(explained.exhausted_supplies) == ["budget:fall>100"]
+    assert explained.rejections[0].found == "fall: not enough left"
+
+
 async def test_what_is_not_shown_in_time_is_free_again(
     eager: Shop, clock: kit.Clock
 ) -> None:

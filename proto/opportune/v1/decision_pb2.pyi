@@ -587,7 +587,10 @@ class Explanation(_message.Message):
 
     @_builtins.property
     def exhausted_supplies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Lists what nothing was left of then: `inventory:OFFER` or `budget:NAME`."""
+        """Lists what nothing was left of then: `inventory:OFFER`, `budget:NAME`, or
+        `budget:NAME:DAY` for what may go in one day (UTC). With `>N` behind it something
+        was left, but not enough for discounts above N.
+        """
 
     def __init__(
         self,

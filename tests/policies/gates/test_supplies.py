@@ -49,6 +49,16 @@ def test_a_discount_that_nothing_is_left_for_is_not_shown() -> None:
     assert ruling(DISCOUNT, "budget:spring") == Ruling("BUDGET_EXHAUSTED")
 
 
+def test_a_budget_that_is_nearly_spent_pays_the_smaller_discounts() -> None:
+    short, enough = "budget:spring>199", "budget:spring>200"
+
+    assert ruling(DISCOUNT, short) == Ruling("BUDGET_EXHAUSTED")
+    assert ruling(DISCOUNT, enough) is None
+    assert ruling(DISCOUNT, "budget:spring:1970-01-01>0") == Ruling(
+        "BUDGET_EXHAUSTED", DAY
+    )
+
+
 def test_a_budget_that_is_spent_for_today_is_back_at_midnight() -> None:
     today = "budget:spring:1970-01-02"
 
@@ -82,8 +92,8 @@ def test_what_is_used_up_is_told_by_name() -> None:
         "early_bird: none left", "one that nobody has reserved"
     )
     assert budget.because(ACTION, situation("budget:spring")) == Because(
-        "spring: nothing left", "enough for the discount"
+        "spring: not enough left", "200 for the discount"
     )
     assert budget.because(ACTION, situation("budget:spring:1970-01-01")) == Because(
-        "spring: nothing left for today", "enough for the discount"
+        "spring: not enough left for today", "200 for the discount"
     )
