@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
-from benchmarks import engine, get_offer
+from benchmarks import engine, gates, get_offer
 from benchmarks.machine import describe, summary
 
 __all__ = ["run"]
@@ -25,7 +25,15 @@ class Benchmark(StrEnum):
     """A benchmark by its name."""
 
     ENGINE = "engine"
+    GATES = "gates"
     GET_OFFER = "get_offer"
+
+
+_TABLES = {
+    Benchmark.ENGINE: engine.tables,
+    Benchmark.GATES: gates.tables,
+    Benchmark.GET_OFFER: get_offer.tables,
+}
 
 
 def run(
@@ -40,6 +48,10 @@ def run(
     seconds: Annotated[
         float, typer.Option(min=0.5, help="How long a turn of a server is.")
     ] = 4.0,
+    users: Annotated[
+        int,
+        typer.Option(min=1, help="How many users the largest store has: 3 kB each."),
+    ] = 1_000_000,
     show: Annotated[
         bool,
         typer.Option("--show", help="Only show what was measured last, as Markdown."),
@@ -49,7 +61,7 @@ def run(
     for name in names or list(Benchmark):
         file = _FOLDER / f"{name}.json"
         if not show:
-            result = _measure(name, rounds, seconds)
+            result = _measure(name, rounds, seconds, users)
             _FOLDER.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         elif not file.exists():
@@ -60,13 +72,17 @@ def run(
         _out.print(f"{file}\n")
 
 
-def _measure(name: Benchmark, rounds: int, seconds: float) -> dict[str, Any]:
+def _measure(
+    name: Benchmark, rounds: int, seconds: float, users: int
+) -> dict[str, Any]:
     machine = describe()
     columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
     with Progress(*columns, transient=True) as progress:
         match name:
             case Benchmark.ENGINE:
                 result = engine.measure(progress, rounds=rounds)
+            case Benchmark.GATES:
+                result = gates.measure(progress, rounds=rounds, users=users)
             case Benchmark.GET_OFFER:
                 result = get_offer.measure(progress, rounds=rounds, seconds=seconds)
     return {"machine": machine, **result}
@@ -74,8 +90,7 @@ def _measure(name: Benchmark, rounds: int, seconds: float) -> dict[str, Any]:
 
 def _show(name: Benchmark, result: dict[str, Any], style: box.Box) -> None:
     _out.print(summary(result["machine"]), soft_wrap=True)
-    tables = get_offer.tables if name is Benchmark.GET_OFFER else engine.tables
-    for table in tables(result):
+    for table in _TABLES[name](result):
         table.box = style
         _out.print(table)
 

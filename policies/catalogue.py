@@ -49,13 +49,19 @@ from policies.specs import (
     ParameterSpec,
     PlacementSpec,
 )
-from policies.toml import Section, parse_all, split_text
+from policies.toml import Section, parse_all, split_text, uncollected
 
 __all__ = ["Catalogue", "Offer", "Placement", "read", "version_of"]
 
 _DAY_MS = 86_400_000
 _LEAST_MEMORY_MS = 35 * _DAY_MS  # A calendar month, and the quiet before it.
-_PLAIN = {"default": CreativeSpec()}
+_DEFAULT = CreativeSpec()
+_PLAIN = {"default": _DEFAULT}
+# What people and learners look at, and no gate of ours does. Creatives do matter.
+_UNASKED = {"description", "campaign", "tags", "benefits", "priority", "features"}
+_asked_about = attrgetter(
+    *[f for f in OfferSpec.__struct_fields__ if f not in {*_UNASKED, "creatives"}]
+)
 _index_of = attrgetter("index")
 
 
@@ -278,6 +284,13 @@ def read(
     Raises:
         CatalogueError: If anything in it is wrong; it names all that is.
     """
+    with uncollected():
+        return _read(text, source, previous, linted=linted)
+
+
+def _read(
+    text: str, source: str, previous: CatalogueSpec | None, *, linted: bool
+) -> Catalogue:
     try:
         top = parse_all(split_text(text), source)
     except FileError as error:
@@ -369,6 +382,8 @@ class _Compiler:
         self.placements: dict[str, Placement] = {}
         self.actions = [Action(NO_OFFER, "", "", "", ())]
         self.of_offer: dict[str, list[Action]] = {}
+        self._numbers: dict[object, int] = {}
+        self._known_gates: dict[object, tuple[Gate, ...]] = {}
         self.action_gates: dict[int, tuple[Gate, ...]] = {}
         self.asked_gates: dict[int, tuple[Gate, ...]] = {}
         self.wordings: dict[tuple[str, str], Wording] = {}
@@ -376,6 +391,12 @@ class _Compiler:
         if top.problems:
             return
         self._facts = Facts(spec, self._rules.rule, self._rules.expression)
+        self._places = {
+            name: self._numbers.setdefault(
+                msgspec.structs.replace(placement, description=""), len(self._numbers)
+            )
+            for name, placement in spec.placements.items()
+        }
         for offer_id, offer in spec.offers.items():
             self._offer(offer_id, offer)
         if len(self.actions) > ACTIONS_MAX:
@@ -406,9 +427,30 @@ class _Compiler:
                 kinds[kind.scope].append(kind)
         return kinds
 
-    def _made(self, scope: str, facts: Facts) -> tuple[Gate, ...]:
+    def _made(self, scope: str, facts: Facts, alike: object = None) -> tuple[Gate, ...]:
+        """Make the gates of some scope.
+
+        Args:
+            scope: The scope.
+            facts: What they are made from.
+            alike: A name of the facts that others have for which the same gates are
+                made; none where there are no others.
+        """
+        known = None if alike is None else self._known_gates.get((scope, alike))
+        if known is not None:
+            return known
         made = [gate for kind in self._kinds[scope] for gate in kind.of(facts)]
-        return self._shared([self._same.setdefault(gate, gate) for gate in made])
+        gates = self._shared([self._same.setdefault(gate, gate) for gate in made])
+        if alike is not None:
+            self._known_gates[scope, alike] = gates
+        return gates
+
+    def _alike(self, offer: OfferSpec) -> int | None:
+        """Return a number that all offers have of which gates know no difference."""
+        # An inventory has the name of its offer; what others look at nobody knows.
+        if offer.inventory is not None or self.spec.gates.plugins:
+            return None
+        return self._numbers.setdefault(_asked_about(offer), len(self._numbers))
 
     def _shared(self, gates: Sequence[Gate]) -> tuple[Gate, ...]:
         # Equal gates are one object by now: looking at what is in them takes longer.
@@ -438,7 +480,8 @@ class _Compiler:
     def _offer(self, offer_id: str, spec: OfferSpec) -> None:
         """Compile an offer and its actions."""
         facts = self._facts._replace(offer_id=offer_id, offer=spec)
-        every = self._made("offer", facts)
+        alike = self._alike(spec)
+        every = self._made("offer", facts, alike)
         gates = self._asked(every, spec)
         self.offers[offer_id] = Offer(
             offer_id,
@@ -464,6 +507,7 @@ class _Compiler:
                 action = Action(len(self.actions), *names, features, spec.priority)
                 self.actions.append(action)
                 actions.append(action)
+                plain = alike is not None and creative is _DEFAULT
                 made = self._made(
                     "action",
                     facts._replace(
@@ -472,6 +516,7 @@ class _Compiler:
                         creative_id=creative_id,
                         creative=creative,
                     ),
+                    (alike, self._places[placement_id]) if plain else None,
                 )
                 if made:
                     self.action_gates[action.index] = made

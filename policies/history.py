@@ -39,6 +39,7 @@ __all__ = [
     "OFFERS_MAX",
     "TIMES_MAX",
     "TRACKS_MAX",
+    "VISIT_MS",
     "Chosen",
     "Memory",
     "released",
@@ -58,9 +59,11 @@ OFFERS_MAX = 5_000
 """How many offers are remembered at all, far more than anybody sees. Beyond it, the one
 that was touched the longest ago is forgotten."""
 
+VISIT_MS = 86_400_000
+"""How long a visit lasts at the most; one that is named for longer begins anew."""
+
 _RESERVATIONS_MAX = 5_000
 _SESSIONS_MAX = 50
-_VISIT_MS = 86_400_000
 _STUCK_MAX = 20
 _SNOOZES_MAX = 200
 _LONG_MS = 366 * 86_400_000
@@ -404,7 +407,7 @@ def _since_ms(history: History, session_id: str, at_ms: int) -> int | None:
 
 
 def _lately(history: History, at_ms: int) -> list[Session]:
-    return [s for s in history.sessions if s.since_ms > at_ms - _VISIT_MS]
+    return [s for s in history.sessions if s.since_ms > at_ms - VISIT_MS]
 
 
 def _visits(history: History, session_id: str, at_ms: int) -> tuple[Session, ...]:

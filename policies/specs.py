@@ -8,6 +8,7 @@ of the catalogue's currency, all rules are CEL.
 from __future__ import annotations
 
 import datetime as dt
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -558,7 +559,7 @@ class GatesSpec(_Spec, frozen=True):
     options: dict[str, dict[str, FeatureValue]] = {}
 
 
-class CatalogueSpec(_Spec, frozen=True):
+class CatalogueSpec(_Spec, frozen=True, dict=True):
     """What a catalogue says.
 
     Attributes:
@@ -606,3 +607,8 @@ class CatalogueSpec(_Spec, frozen=True):
     suppressors: dict[str, SuppressorSpec] = {}
     placements: dict[str, PlacementSpec] = {}
     offers: dict[str, OfferSpec] = {}
+
+    @cached_property
+    def interrupting(self) -> frozenset[str]:
+        """The placements in which what is shown interrupts."""
+        return frozenset([name for name, p in self.placements.items() if p.interrupts])

@@ -18,7 +18,15 @@ import tomli
 
 from policies.errors import FileError, Problem
 
-__all__ = ["Duration", "Section", "join_texts", "parse", "parse_all", "split_text"]
+__all__ = [
+    "Duration",
+    "Section",
+    "join_texts",
+    "parse",
+    "parse_all",
+    "split_text",
+    "uncollected",
+]
 
 _T = TypeVar("_T")
 _Path = tuple[str, ...]
@@ -107,7 +115,7 @@ def parse_all(files: Sequence[tuple[str, str]], source: str) -> Section:
     problems: list[Problem] = []
     for name, text in files:
         try:
-            with _uncollected():
+            with uncollected():
                 read.append(tomli.loads(text))
         except tomli.TOMLDecodeError as error:
             at = error.lineno
@@ -203,7 +211,7 @@ def split_text(text: str) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Make much at once: looking for garbage meanwhile costs a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -273,7 +281,7 @@ class Section:
         What is wrong is left out, so that the rest can be looked at further; none
         where that leaves too little.
         """
-        with suppress(msgspec.ValidationError), _uncollected():
+        with suppress(msgspec.ValidationError), uncollected():
             return msgspec.convert(self.data, kind, dec_hook=_hook)
         # Tables can be many: each is looked at by itself, and the rest without them.
         tables = {

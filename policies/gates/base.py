@@ -39,9 +39,10 @@ __all__ = [
 
 _DAY_MS = 86_400_000
 _at_ms = attrgetter("at_ms")
-_RECENT_MS = 35 * _DAY_MS  # What most windows lie in: a month, and clocks put back.
 _COUNTED_MAX = 1_000  # The largest limit of a cap, for the highest engagement.
-_MANY = frozenset(["decided", "shown"])  # Much happens that nothing ever comes of.
+_LATELY_MS = 35 * _DAY_MS  # What most windows lie in: a month, and clocks put back.
+_LONGER_MS = 100 * _DAY_MS  # The same for what happens less often.
+_OFTEN = frozenset(["decided", "shown"])
 
 Scope = Literal["placement", "offer", "action"]
 """What a gate tells apart.
@@ -101,7 +102,7 @@ class _Recent(NamedTuple):
         happenings: What it was, likewise.
     """
 
-    from_ms: float
+    from_ms: int
     times: list[float]
     happenings: list[Happening]
 
@@ -220,6 +221,7 @@ class Situation:
         self._held: dict[Rule, bool] = {}
         self._happenings: dict[tuple[Per, EventKind], list[Happening]] = {}
         self._recent: dict[tuple[Per, EventKind], _Recent] = {}
+        self._late: dict[Per, dict[EventKind, list[Track]]] = {}
         self._of_offers: dict[tuple[Per, EventKind, str], list[Happening]] = {}
         self._last: dict[tuple[Per, EventKind, str], float] = {}
         self._by_offer: dict[Per, dict[str, list[Track]]] = {}
@@ -388,10 +390,12 @@ class Situation:
 
     def _arrange(self, kind: EventKind, since_ms: int, per: Per) -> _Recent:
         """Arrange what happened since then or, as that is often asked, for longer."""
-        few = per == "user" and kind not in _MANY
-        from_ms = -math.inf if few else min(since_ms, self.at_ms - _RECENT_MS)
         history = self._whose(per)
-        found = _happenings(history.tracks, kind, from_ms)
+        from_ms = self._lately_ms(kind)
+        tracks: Sequence[Track] = self._lately(per).get(kind, ())
+        if since_ms < from_ms:
+            from_ms, tracks = since_ms, history.tracks
+        found = _happenings(tracks, kind, from_ms)
         found.sort(key=_at_ms)
         times: list[float] = [happening.at_ms for happening in found]
         held = _held(history.reservations, kind, self.at_ms)
@@ -401,6 +405,23 @@ class Situation:
             times += [math.inf] * len(held)
         recent = self._recent[per, kind] = _Recent(from_ms, times, found)
         return recent
+
+    def _lately(self, per: Per) -> dict[EventKind, list[Track]]:
+        """Return the tracks of which something happened lately, by what it was."""
+        found = self._late.get(per)
+        if found is None:
+            found = self._late[per] = {}
+            often_ms, seldom_ms = self.at_ms - _LATELY_MS, self.at_ms - _LONGER_MS
+            for track in self._whose(per).tracks:
+                for kind, tally in track.tallies.items():
+                    from_ms = often_ms if kind in _OFTEN else seldom_ms
+                    times = tally.times
+                    if (times and times[-1] >= from_ms) or tally.past_ms >= from_ms:
+                        found.setdefault(kind, []).append(track)
+        return found
+
+    def _lately_ms(self, kind: EventKind) -> int:
+        return self.at_ms - (_LATELY_MS if kind in _OFTEN else _LONGER_MS)
 
     def _tracks(self, per: Per) -> dict[str, list[Track]]:
         """Return what is known of each offer."""

@@ -20,6 +20,7 @@ from policies.gates.base import (
 from policies.gates.clocks import Calendar, period
 from policies.gates.engagement import Engagement
 from policies.gates.wording import number, span
+from policies.history import VISIT_MS
 from policies.model import Action, EventKind
 from policies.specs import CapSpec, CategorySpec
 
@@ -155,19 +156,29 @@ class Cap:
         """Return of those that count when they will no longer, in no certain order."""
         if self.calendar is not None:
             return self._calendar_ends(self.calendar, picked, situation)
+        if self.session:
+            return self._visit_ends(picked, situation)
         window_ms: float = math.inf
         opened_ms: float = -math.inf
-        if self.session:
-            since_ms = situation.session_since_ms(self.per)
-            if since_ms is None:
-                return []
-            opened_ms = since_ms - 1
-        elif self.window_ms is not None:
+        if self.window_ms is not None:
             window_ms, opened_ms = self.window_ms, situation.at_ms - self.window_ms
         return [
             at_ms if reserved else at_ms + window_ms
             for at_ms, _, reserved in picked
             if reserved or at_ms > opened_ms
+        ]
+
+    def _visit_ends(
+        self, picked: Sequence[Happening], situation: Situation
+    ) -> list[float]:
+        since_ms = situation.session_since_ms(self.per)
+        if since_ms is None or situation.at_ms >= since_ms + VISIT_MS:
+            return []
+        over_ms = since_ms + VISIT_MS
+        return [
+            min(at_ms, over_ms) if reserved else over_ms
+            for at_ms, _, reserved in picked
+            if reserved or at_ms >= since_ms
         ]
 
     @staticmethod

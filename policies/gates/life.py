@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, NamedTuple, Self
 
 from policies.gates.base import Because, Facts, Ruling, Scope, Situation
@@ -211,11 +212,22 @@ def _needed(suppressor: _Suppressor, state: LifeState) -> str:
     return needed
 
 
-def _suppressors(facts: Facts) -> Iterator[tuple[_Suppressor, SuppressorSpec]]:
-    for state, spec in {**SUPPRESSORS, **facts.catalogue.suppressors}.items():
+_Suppressors = tuple[tuple[_Suppressor, SuppressorSpec], ...]
+
+
+def _suppressors(facts: Facts) -> _Suppressors:
+    return _all_suppressors(tuple(facts.catalogue.suppressors.items()))
+
+
+@lru_cache(maxsize=16)
+def _all_suppressors(further: tuple[tuple[str, SuppressorSpec], ...]) -> _Suppressors:
+    """Return the suppressors of a catalogue, made once for all its offers."""
+    found: list[tuple[_Suppressor, SuppressorSpec]] = []
+    for state, spec in {**SUPPRESSORS, **dict(further)}.items():
         # Without a cool-down there is nothing that topics could shorten.
         matched = spec.topic_matched and spec.cool_down > 0
-        yield _Suppressor(state, int(spec.cool_down), matched), spec
+        found.append((_Suppressor(state, int(spec.cool_down), matched), spec))
+    return tuple(found)
 
 
 def _of_placement(spec: SuppressorSpec) -> bool:

@@ -47,12 +47,10 @@ class Spacing:
     def for_cap(cls, cap: Cap, facts: Facts) -> Iterator[Self]:
         """Make one of a cap on what interrupts, for a placement that does."""
         if facts.placement.interrupts:
-            placements = facts.catalogue.placements
-            interrupting = [name for name, p in placements.items() if p.interrupts]
             yield cls(
                 cap=cap,
-                interrupting=frozenset(interrupting),
-                known=frozenset(placements),
+                interrupting=facts.catalogue.interrupting,
+                known=frozenset(facts.catalogue.placements),
             )
 
     def reject(self, action: Action, situation: Situation) -> Ruling | None:

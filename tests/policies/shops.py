@@ -186,6 +186,11 @@ _tops = _table(
 def catalogues(draw: st.DrawFn) -> Catalogue:
     """Draw a catalogue of some offers, of which any may name anything."""
     offers = draw(st.dictionaries(st.sampled_from(_OFFERS), _offers, min_size=1))
+    first, *others = offers
+    for offer_id in others:
+        if draw(st.booleans()):  # Alike but for one key.
+            key, value = list(offers[offer_id].items())[-1]
+            offers[offer_id] = {**offers[first], key: value}
     placements = {place: draw(_placements) for place in _PLACES}
     for placement in placements.values():
         if placement.get("fallback") not in offers:

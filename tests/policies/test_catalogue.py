@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,10 +12,11 @@ from hypothesis import strategies as st
 
 from policies.catalogue import Catalogue, read, version_of
 from policies.errors import CatalogueError
-from policies.gates import Dates, Dismissal, Eligibility, OfferCap
+from policies.gates import GATES, Dates, Dismissal, Eligibility, Facts, OfferCap
 from policies.history import Chosen
-from policies.model import NO_OFFER, Action, Subject
-from policies.specs import OfferSpec
+from policies.model import NO_OFFER, Action, FeatureValue, Subject
+from policies.rules import Expression, Rule
+from policies.specs import CreativeSpec, OfferSpec
 from policies.toml import join_texts
 from tests.policies import shops
 from tests.policies.shops import DAY
@@ -241,6 +244,58 @@ def test_offers_alike_have_the_same_gates_so_that_they_are_asked_once() -> None:
 
     assert tea.gates is jam.gates
     assert tea.gates != oats.gates
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(catalogue=shops.catalogues())
+def test_everything_has_the_gates_that_its_own_facts_make(catalogue: Catalogue) -> None:
+    spec = catalogue.spec
+
+    def made(scope: str, **facts: Any) -> list[object]:
+        asked = Facts(
+            spec,
+            lambda source: Rule(source, SAMPLES),
+            lambda source: Expression(source, SAMPLES),
+            **facts,
+        )
+        kinds = [kind for kind in GATES if kind.name not in spec.gates.off]
+        return [
+            plainly(gate)
+            for kind in kinds
+            if kind.scope == scope
+            for gate in kind.of(asked)
+        ]
+
+    for offer_id, offer in spec.offers.items():
+        gates = catalogue.offers[offer_id].every_gate
+        assert plainly(gates) == made("offer", offer_id=offer_id, offer=offer)
+    for action in catalogue.actions[NO_OFFER + 1 :]:
+        offer = spec.offers[action.offer_id]
+        gates = catalogue.action_gates.get(action.index, ())
+        assert plainly(gates) == made(
+            "action",
+            offer_id=action.offer_id,
+            offer=offer,
+            placement_id=action.placement_id,
+            placement=spec.placements[action.placement_id],
+            creative_id=action.creative_id,
+            creative=offer.creatives.get(action.creative_id, CreativeSpec()),
+        )
+
+
+SAMPLES: dict[str, FeatureValue] = {"seats": 1.0}
+
+
+def plainly(value: object) -> object:
+    """Return a value with the sources of rules in the place of what they compile to."""
+    if isinstance(value, Rule | Expression):
+        return value.source
+    if isinstance(value, tuple):
+        return [plainly(part) for part in value]
+    if dataclasses.is_dataclass(value):
+        fields = [field.name for field in dataclasses.fields(value)]
+        return [type(value), *[plainly(getattr(value, name)) for name in fields]]
+    return value
 
 
 def test_a_gate_that_is_off_is_not_asked() -> None:

@@ -294,8 +294,20 @@ def test_what_lies_in_a_later_day_counts_until_that_is_over() -> None:
 def test_a_cap_on_a_visit_counts_since_it_began() -> None:
     history = past(track("tea", 50, 150), sessions=(Session("v", 100),))
 
-    assert ruling(cap(1, session=True), ask(200, history, session="v")) is None
-    assert ruling(cap(2, session=True), ask(200, history, session="v")) == "eligible"
+    asked = ask(200, history, session="v")
+    assert ruling(cap(1, session=True), asked) == 100 + DAY
+    assert ruling(cap(2, session=True), asked) == "eligible"
+
+
+def test_a_visit_that_lasts_longer_than_a_day_begins_anew() -> None:
+    history = past(
+        track("tea", 150), reserved=[held(2 * DAY)], sessions=(Session("v", 100),)
+    )
+
+    late = ask(99 + DAY, history, session="v")
+    assert ruling(cap(1, session=True), late) == 100 + DAY
+    later = ask(100 + DAY, history, session="v")
+    assert ruling(cap(1, session=True), later) == "eligible"
 
 
 @pytest.mark.parametrize("session", ["", "another"])

@@ -94,7 +94,7 @@ def test_a_visit_sees_so_many_interruptions() -> None:
     )
     asked = ask(200, history, session="v")
 
-    assert rule_out(visits(2), asked) == Ruling("SESSION_LIMIT")
+    assert rule_out(visits(2), asked) == Ruling("SESSION_LIMIT", 100 + 86_400_000)
     assert rule_out(visits(3), asked) is None
     assert rule_out(visits(2), ask(200, history, session="next")) is None
 

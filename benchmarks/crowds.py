@@ -12,7 +12,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -25,7 +25,7 @@ from benchmarks import gated
 from policies.catalogue import Catalogue
 from policies.engine import Past, decide
 from policies.history import reserve
-from policies.identity import decision_id, root_key
+from policies.identity import decision_id, root_key, root_of
 from policies.model import NO_OFFER, Decision, History, Opportunity
 from policies.policy import Policy, PolicySettings
 from policies.records import encode
@@ -70,15 +70,20 @@ def measure(
         asked: How many decisions a turn is.
     """
     records = list(_records(catalogue))
-    task = progress.add_task("users", total=sum(users) + rounds * len(users) * asked)
-    for size in users:
-        url = _url(folder, size)
+    turns = rounds + 1
+    task = progress.add_task("users", total=sum(users) + turns * len(users) * asked)
+    urls = {size: f"sqlite:///{folder}/{size}.db" for size in users}
+    for size, url in urls.items():
         migrate_store(url)
         for done in fill(Path(url.removeprefix("sqlite:///")), size, records):
             progress.advance(task, done)
     os.sync()  # What is still to be written would slow down the first turns.
-    turns = asyncio.run(_turns(catalogue, folder, users, rounds, asked, progress, task))
-    medians = {size: [median(us) for us in turns[size]] for size in users}
+    requests = gated.opportunities(asked, seed=5)
+    times = asyncio.run(
+        _turns(catalogue, urls, requests, turns, lambda: progress.advance(task))
+    )
+    # In its first turn a store fills its caches.
+    medians = {size: [median(us) for us in times[size][1:]] for size in users}
     first, last = users[0], users[-1]
     pairs = zip(medians[last], medians[first], strict=True)
     return {
@@ -87,10 +92,6 @@ def measure(
         "users_ratio": median(many / few for many, few in pairs),
         "users_history_bytes": sum(map(len, records)) / len(records),
     }
-
-
-def _url(folder: Path, size: int) -> str:
-    return f"sqlite:///{folder}/{size}.db"
 
 
 def _records(catalogue: Catalogue) -> Iterator[str]:
@@ -113,7 +114,7 @@ def fill(path: Path, size: int, records: Sequence[str]) -> Iterator[int]:
             batch = rows[first : first + _BATCH]
             db.execute("begin")
             db.executemany(
-                "insert into history(root, user_id, version, record) values (?, ?, 1, ?)",
+                "insert into history values (?, ?, 1, ?)",
                 [(*row, draw.choice(records)) for row in batch],
             )
             db.execute("commit")
@@ -127,38 +128,27 @@ def _name(number: int) -> str:
 
 async def _turns(
     catalogue: Catalogue,
-    folder: Path,
-    users: Sequence[int],
-    rounds: int,
-    asked: int,
-    progress: Progress,
-    task: Any,
+    urls: Mapping[int, str],
+    requests: Sequence[Opportunity],
+    count: int,
+    advance: Callable[[], object],
 ) -> dict[int, list[list[float]]]:
     """Let the stores take turns; return of each what its decisions took, in µs."""
     crowds = [
-        Crowd(size, open_serving(_url(folder, size)), open_training(_url(folder, size)))
-        for size in users
+        Crowd(size, open_serving(url), open_training(url)) for size, url in urls.items()
     ]
     policy = Policy(PolicySettings())
     draw = random.Random(1)
-    turns: dict[int, list[list[float]]] = {size: [] for size in users}
-    requests = gated.opportunities(asked, seed=5)
-    for turn in range(rounds):
+    turns: dict[int, list[list[float]]] = {size: [] for size in urls}
+    for turn in range(count):
         for crowd in crowds:
             times: list[float] = []
             for number, request in enumerate(requests):
-                name = _name(draw.randrange(crowd.users))
-                root = root_key(_TENANT, "", name)
-                asking = msgspec.structs.replace(
-                    request,
-                    decision_id=decision_id(root, name, f"{turn}-{number}"),
-                    user_id=name,
-                    account_id="",
+                asked = _asked(
+                    request, _name(draw.randrange(crowd.users)), turn, number
                 )
-                times.append(
-                    await _decide(crowd.store, catalogue, policy, asking, root)
-                )
-                progress.advance(task)
+                times.append(await _decide(crowd.store, catalogue, policy, asked))
+                advance()
             turns[crowd.users].append(times)
             crowd.training.maintain()  # As the learner does all the time.
     for crowd in crowds:
@@ -167,14 +157,25 @@ async def _turns(
     return turns
 
 
+def _asked(request: Opportunity, user_id: str, turn: int, number: int) -> Opportunity:
+    """Return what a user asks who stands alone."""
+    root = root_key(_TENANT, "", user_id)
+    return msgspec.structs.replace(
+        request,
+        decision_id=decision_id(root, user_id, f"{turn}-{number}"),
+        user_id=user_id,
+        account_id="",
+    )
+
+
 async def _decide(
     store: ServingStore,
     catalogue: Catalogue,
     policy: Policy,
     opportunity: Opportunity,
-    root: str,
 ) -> float:
     """Make a decision; return what the store took of it, in µs."""
+    root = root_of(opportunity.decision_id)
     started = time.perf_counter()
     seen = await store.past(root, opportunity.user_id, account=False)
     loaded = time.perf_counter()
