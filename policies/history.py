@@ -314,17 +314,31 @@ def _older(tally: Tally, since_ms: int) -> Tally:
 
 
 def _gathered(tracks: list[Track]) -> list[Track]:
-    """Keep what is known by number only together, of each offer in one track."""
-    kept: dict[Subject, Track] = {}
-    best: dict[str, Subject] = {}
-    for track in sorted(tracks, key=_is_old):
-        subject = track.subject
-        home = best.setdefault(subject.offer_id, subject)
-        if home != subject and _is_old(track):
-            kept[home] = _merged(kept[home], track)
+    """Keep what is known by number only together, of each offer in one track.
+
+    What has times counts as what it was and as nothing else: it takes up only what
+    changes none of that.
+    """
+    kept: dict[int, Track] = {}
+    homes: dict[str, list[int]] = {}
+    for at in sorted(range(len(tracks)), key=lambda at: _is_old(tracks[at])):
+        track = tracks[at]
+        here = homes.setdefault(track.subject.offer_id, [])
+        taking = [home for home in here if _takes(kept[home], track)]
+        if taking:
+            kept[taking[0]] = _merged(kept[taking[0]], track)
         else:
-            kept[subject] = track
-    return [kept[track.subject] for track in tracks if track.subject in kept]
+            here.append(at)
+            kept[at] = track
+    return [kept[at] for at in sorted(kept)]
+
+
+def _takes(track: Track, other: Track) -> bool:
+    """Say whether a track of the same offer takes up another one."""
+    subject = track.subject
+    return _is_old(other) and (
+        _is_old(track) or _either(subject, other.subject) == subject
+    )
 
 
 def _is_old(track: Track) -> bool:

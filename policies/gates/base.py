@@ -39,10 +39,9 @@ __all__ = [
 
 _DAY_MS = 86_400_000
 _at_ms = attrgetter("at_ms")
+_RECENT_MS = 35 * _DAY_MS  # What most windows lie in: a month, and clocks put back.
 _COUNTED_MAX = 1_000  # The largest limit of a cap, for the highest engagement.
-_LATELY_MS = 35 * _DAY_MS  # What most windows lie in: a month, and clocks put back.
-_LONGER_MS = 100 * _DAY_MS  # The same for what happens less often.
-_OFTEN = frozenset(["decided", "shown"])
+_MANY = frozenset(["decided", "shown"])  # Much happens that nothing ever comes of.
 
 Scope = Literal["placement", "offer", "action"]
 """What a gate tells apart.
@@ -102,7 +101,7 @@ class _Recent(NamedTuple):
         happenings: What it was, likewise.
     """
 
-    from_ms: int
+    from_ms: float
     times: list[float]
     happenings: list[Happening]
 
@@ -221,9 +220,8 @@ class Situation:
         self._held: dict[Rule, bool] = {}
         self._happenings: dict[tuple[Per, EventKind], list[Happening]] = {}
         self._recent: dict[tuple[Per, EventKind], _Recent] = {}
-        self._late: dict[Per, dict[EventKind, list[Track]]] = {}
         self._of_offers: dict[tuple[Per, EventKind, str], list[Happening]] = {}
-        self._last: dict[tuple[Per, EventKind, str], float] = {}
+        self._last: dict[tuple[Per, EventKind], dict[str, float]] = {}
         self._by_offer: dict[Per, dict[str, list[Track]]] = {}
         self._touched: frozenset[str] | None = None
         self._named: frozenset[str] | None = None
@@ -302,24 +300,10 @@ class Situation:
         if self._nothing[per]:
             return -math.inf
         per = self._per[per]
-        key = (per, kind, offer_id)
-        last = self._last.get(key)
+        last = self._last.get((per, kind))
         if last is None:
-            last = -math.inf
-            for track in self._tracks(per).get(offer_id, ()):
-                tally = track.tallies.get(kind)
-                if tally is None:
-                    continue
-                if tally.times and tally.times[-1] > last:
-                    last = tally.times[-1]
-                if tally.past and tally.past_ms > last:
-                    last = tally.past_ms
-            if kind == "shown":
-                for held in self._whose(per).reservations:
-                    if held.subject.offer_id == offer_id:
-                        last = math.inf
-            self._last[key] = last
-        return last
+            last = self._last[per, kind] = _last(self._whose(per), kind)
+        return last.get(offer_id, -math.inf)
 
     def session_since_ms(self, per: Per = "user") -> int | None:
         """Return when the user's visit began; none where this is its first decision."""
@@ -390,12 +374,10 @@ class Situation:
 
     def _arrange(self, kind: EventKind, since_ms: int, per: Per) -> _Recent:
         """Arrange what happened since then or, as that is often asked, for longer."""
+        few = per == "user" and kind not in _MANY
+        from_ms = -math.inf if few else min(since_ms, self.at_ms - _RECENT_MS)
         history = self._whose(per)
-        from_ms = self._lately_ms(kind)
-        tracks: Sequence[Track] = self._lately(per).get(kind, ())
-        if since_ms < from_ms:
-            from_ms, tracks = since_ms, history.tracks
-        found = _happenings(tracks, kind, from_ms)
+        found = _happenings(history.tracks, kind, from_ms)
         found.sort(key=_at_ms)
         times: list[float] = [happening.at_ms for happening in found]
         held = _held(history.reservations, kind, self.at_ms)
@@ -405,23 +387,6 @@ class Situation:
             times += [math.inf] * len(held)
         recent = self._recent[per, kind] = _Recent(from_ms, times, found)
         return recent
-
-    def _lately(self, per: Per) -> dict[EventKind, list[Track]]:
-        """Return the tracks of which something happened lately, by what it was."""
-        found = self._late.get(per)
-        if found is None:
-            found = self._late[per] = {}
-            often_ms, seldom_ms = self.at_ms - _LATELY_MS, self.at_ms - _LONGER_MS
-            for track in self._whose(per).tracks:
-                for kind, tally in track.tallies.items():
-                    from_ms = often_ms if kind in _OFTEN else seldom_ms
-                    times = tally.times
-                    if (times and times[-1] >= from_ms) or tally.past_ms >= from_ms:
-                        found.setdefault(kind, []).append(track)
-        return found
-
-    def _lately_ms(self, kind: EventKind) -> int:
-        return self.at_ms - (_LATELY_MS if kind in _OFTEN else _LONGER_MS)
 
     def _tracks(self, per: Per) -> dict[str, list[Track]]:
         """Return what is known of each offer."""
@@ -462,6 +427,25 @@ def _happenings(
             known = min(tally.past, _COUNTED_MAX)
             found += [Happening(tally.past_ms, track.subject)] * known
     return found
+
+
+def _last(history: History, kind: EventKind) -> dict[str, float]:
+    """Return by offer when it happened last."""
+    last: dict[str, float] = {}
+    for track in history.tracks:
+        tally = track.tallies.get(kind)
+        if tally is None:
+            continue
+        last_ms = tally.times[-1] if tally.times else tally.past_ms
+        if tally.past and tally.past_ms > last_ms:
+            last_ms = tally.past_ms
+        offer_id = track.subject.offer_id
+        if offer_id not in last or last_ms > last[offer_id]:
+            last[offer_id] = last_ms
+    if kind == "shown":
+        for held in history.reservations:
+            last[held.subject.offer_id] = math.inf
+    return last
 
 
 def _held(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -74,6 +75,8 @@ def _value(value: Any) -> str:
         return f"{{ {inside} }}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
     return json.dumps(value)
 
 

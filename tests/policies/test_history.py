@@ -382,13 +382,13 @@ def test_beyond_the_bound_old_wordings_of_an_offer_are_taken_together() -> None:
     late = Subject("tea", "late", "home")
     history = tell(history, "shown", 50 * DAY, chosen=late)
 
-    # Nothing is lost, and it counts wherever any of it would.
-    (track,) = history.tracks
-    assert track.tallies["shown"] == Tally(
-        (50 * DAY,), TRACKS_MAX + 50, TRACKS_MAX + 49
-    )
-    assert set(track.subject.categories) == {"0", "1", "2"}
-    assert track.subject.weight == 3
+    # Nothing is lost, and it counts wherever any of it would; what has times counts as
+    # what it was.
+    old, new = history.tracks
+    assert old.tallies["shown"] == Tally((), TRACKS_MAX + 50, TRACKS_MAX + 49)
+    assert set(old.subject.categories) == {"0", "1", "2"}
+    assert old.subject.weight == 3
+    assert new == Track(late, {"shown": Tally((50 * DAY,))})
 
 
 def test_what_is_old_is_kept_once_an_offer_where_nothing_looks_closer() -> None:

@@ -6,7 +6,7 @@ counts nothing over several offers. What their rules mean is said in Python as w
 
 from __future__ import annotations
 
-from tests.reference.model import Moment, Rules
+from tests.reference.nouns import Moment, Rules
 
 __all__ = ["NAMES", "RULES", "TEXTS"]
 

@@ -7,7 +7,8 @@ from collections import Counter
 from typing import Any
 
 from opportune.v1 import Decision, Explanation, Reason, Rejection
-from tests.reference.model import BYPASSED, UNTIMED, Act, No, Sight
+from tests.reference.model import Sight
+from tests.reference.nouns import BYPASSED, UNTIMED, Act, No
 from tests.server import kit
 
 __all__ = ["Comparison", "act_of", "reason_of"]

@@ -44,15 +44,8 @@ from server.stores.opening import migrate_store
 from tests.reference import moves
 from tests.reference.catalogues import RULES, TEXTS
 from tests.reference.comparing import Comparison, reason_of
-from tests.reference.model import (
-    Asked,
-    No,
-    Sight,
-    counts_decisions,
-    limit_of,
-    needs_of,
-    standing,
-)
+from tests.reference.model import Sight, standing
+from tests.reference.nouns import Asked, No, counts_decisions, limit_of, needs_of
 from tests.reference.past import Decided, Past, Reported, Told, Who
 from tests.server import kit
 

@@ -6,19 +6,15 @@ action every rule is asked each time, and looks through all that ever happened.
 
 from __future__ import annotations
 
-import datetime as dt
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import blake2b
-from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
-from policies.model import Context, EventKind, Usage
+from policies.model import Usage
 from policies.specs import (
     CapSpec,
-    CatalogueSpec,
     CategorySpec,
     CreativeSpec,
     DismissalSpec,
@@ -29,27 +25,14 @@ from policies.specs import (
     SuppressorSpec,
 )
 from policies.toml import Duration
-from tests.reference.past import Decided, Happened, Lease, Life, Past, Who
+from tests.reference.facts import Facts, exact, local, milliseconds
+from tests.reference.nouns import BYPASSED, Act, No, actions_of, day_of
+from tests.reference.past import Decided, Happened, Life
 
-__all__ = [
-    "BYPASSED",
-    "UNTIMED",
-    "Act",
-    "Asked",
-    "Moment",
-    "No",
-    "Rules",
-    "Sight",
-    "actions_of",
-    "counts_decisions",
-    "limit_of",
-    "needs_of",
-    "standing",
-]
+__all__ = ["Sight", "standing"]
 
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
-
 
 
 _PLACED = BYPASSED | {"once_per_cycle"}
@@ -65,35 +48,13 @@ _KNOWN_STATES = {
 }
 
 
-
-
-
-
-
-
-
-
-
-
 class Sight(Facts):
-    """Everything that can be said about one request.
-
-    Args:
-        past: What has happened before it.
-        asked: The request.
-        spec: What the catalogue says.
-        rules: What its rules mean.
-        stopped: What was switched off.
-        exhausted: The inventories and budgets of which nothing is left or, with `>N`
-            behind their names, not more than N.
-        without: A decision to take no notice of unless it was shown.
-    """
-
+    """What the rules say of one request; the arguments are those of `Facts`."""
 
     def at(self, at_ms: int) -> Sight:
         """Return what could be said at another time if nothing else happened."""
-        if at_ms not in self._at:
-            self._at[at_ms] = Sight(
+        if at_ms not in self.then:
+            self.then[at_ms] = Sight(
                 self.past,
                 self.asked._replace(at_ms=at_ms),
                 self.spec,
@@ -102,9 +63,14 @@ class Sight(Facts):
                 exhausted=self.exhausted,
                 without=self.without,
             )
-        return self._at[at_ms]
+        return self.then[at_ms]
 
     # --- Answers --------------------------------------------------------------------
+
+    @cached_property
+    def then(self) -> dict[int, Sight]:
+        """What could be said at other times, as far as it was asked for."""
+        return {}
 
     @cached_property
     def acts(self) -> list[Act]:
@@ -116,11 +82,16 @@ class Sight(Facts):
             and (not self.asked.offers or act.offer_id in self.asked.offers)
         ]
 
+    @cached_property
+    def said(self) -> dict[Act, list[No]]:
+        """What was said of actions, as far as it was asked for."""
+        return {}
+
     def every_no(self, act: Act) -> list[No]:
         """Return all rules that say no to an action, be they gone past or not."""
-        if act not in self._against:
-            self._against[act] = list(self._ask(act))
-        return self._against[act]
+        if act not in self.said:
+            self.said[act] = list(self._ask(act))
+        return self.said[act]
 
     def binding(self, act: Act) -> list[No]:
         """Return the rules that say no and are not gone past."""
@@ -202,7 +173,7 @@ class Sight(Facts):
         ):
             yield No("inventory", "INVENTORY_EXHAUSTED")
         budget = f"budget:{offer.budget}"
-        today = local(self.at_ms, ZoneInfo("UTC")).date()
+        today = day_of(self.at_ms)
         for exhausted in self.exhausted if offer.discount else ():
             spent, _, payable = exhausted.partition(">")
             if spent in {budget, f"{budget}:{today}"} and (
@@ -243,11 +214,6 @@ class Sight(Facts):
             if not self.rules.known[parameter.value](self.moment):
                 yield No("parameters", "MISSING_PARAMETER")
 
-
-
-
-
-
     # --- What the user has, and needs -------------------------------------------------
 
     def _of_possession(
@@ -285,8 +251,6 @@ class Sight(Facts):
             yield No("requires", "REQUIREMENT_MISSING")
         if offer.complements and not set(offer.complements) & coming:
             yield No("complements", "NOT_COMPLEMENTARY")
-
-
 
     def _step(self, offer: OfferSpec, ladder: LadderSpec) -> Iterator[str]:
         granted = [at for at, rung in enumerate(ladder.rungs) if rung in offer.grants]
@@ -385,9 +349,6 @@ class Sight(Facts):
         if offer.moments and moment not in offer.moments and not back:
             yield No("moments", "NOT_ELIGIBLE")
 
-
-
-
     @cached_property
     def _is_quiet(self) -> bool:
         """Whether it is a time at which the user is not to be disturbed."""
@@ -433,7 +394,6 @@ class Sight(Facts):
         if tired and self.within("shown", fatigue.pause):
             yield No("fatigue", "FATIGUE")
 
-
     def _interrupted(self, shown: Happened) -> bool:
         placement = self.spec.placements.get(shown.decided.placement_id)
         if placement is None:
@@ -474,12 +434,6 @@ class Sight(Facts):
             )
             if self.full(cap, picked):
                 yield No("creative_cap", "FREQUENCY_CAP")
-
-
-
-
-
-
 
     # --- What the user waved away -----------------------------------------------------
 
@@ -548,7 +502,6 @@ class Sight(Facts):
             yield No("contacts", "CROSS_CHANNEL_COOLDOWN")
         yield from self._of_sentiment(offer, placement)
 
-
     def _holds_back(self, life: Life, spec: SuppressorSpec, offer: OfferSpec) -> bool:
         if self.at_ms < life.since_ms:
             return False
@@ -569,7 +522,6 @@ class Sight(Facts):
         for complaint_ms in self.complaints:
             if blocks and self.at_ms < complaint_ms + spec.cool_down:
                 yield No("sentiment", "NEGATIVE_SENTIMENT")
-
 
 
 def standing(sight: Sight, decided: Decided, *, seen: bool = False) -> list[No]:
@@ -595,20 +547,6 @@ def standing(sight: Sight, decided: Decided, *, seen: bool = False) -> list[No]:
     ]
     # It has been worded already: any wording that may be shown will do.
     return [] if [] in against else [no for of_one in against for no in of_one]
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def _minute(clock: str) -> int:
