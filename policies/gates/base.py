@@ -434,7 +434,7 @@ def _last(history: History, kind: EventKind) -> dict[str, float]:
     last: dict[str, float] = {}
     for track in history.tracks:
         tally = track.tallies.get(kind)
-        if tally is None:
+        if tally is None or not (tally.times or tally.past):
             continue
         last_ms = tally.times[-1] if tally.times else tally.past_ms
         if tally.past and tally.past_ms > last_ms:
