@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
-from benchmarks import engine, gates, get_offer
+from benchmarks import changes, engine, gates, get_offer
 from benchmarks.machine import describe, summary
 
 __all__ = ["run"]
@@ -27,12 +27,14 @@ class Benchmark(StrEnum):
     ENGINE = "engine"
     GATES = "gates"
     GET_OFFER = "get_offer"
+    CHANGES = "changes"
 
 
 _TABLES = {
     Benchmark.ENGINE: engine.tables,
     Benchmark.GATES: gates.tables,
     Benchmark.GET_OFFER: get_offer.tables,
+    Benchmark.CHANGES: changes.tables,
 }
 
 
@@ -85,6 +87,8 @@ def _measure(
                 result = gates.measure(progress, rounds=rounds, users=users)
             case Benchmark.GET_OFFER:
                 result = get_offer.measure(progress, rounds=rounds, seconds=seconds)
+            case Benchmark.CHANGES:
+                result = changes.measure(progress, rounds=rounds)
     return {"machine": machine, **result}
 
 
