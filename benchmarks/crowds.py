@@ -185,9 +185,9 @@ async def _decide(
     ).decision
     after = _after(past.history, decision, catalogue)
     decided = time.perf_counter()
-    stored = await store.commit([decision], seen=seen, after=after)
+    stored = await store.commit(decision, seen=seen, after=after)
     ended = time.perf_counter()
-    if stored is None or stored[0] is not decision:
+    if stored is not decision:
         raise RuntimeError("nobody else uses this store")
     return (loaded - started + ended - decided) * 1e6
 

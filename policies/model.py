@@ -169,6 +169,7 @@ class Opportunity(_Noun, frozen=True):
         context: What is known about user and moment.
         earlier: What the same call has chosen already: offers and placements, in the
             order of its decisions.
+        most: How many offers its call wants at the most, those of `earlier` too.
     """
 
     decision_id: str
@@ -180,6 +181,7 @@ class Opportunity(_Noun, frozen=True):
     offers: tuple[str, ...] = ()
     context: Context = NO_CONTEXT
     earlier: tuple[tuple[str, str], ...] = ()
+    most: int = 1
 
 
 class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):

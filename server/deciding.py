@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -57,14 +56,6 @@ class Answer(NamedTuple):
     catalogue: Catalogue
 
 
-class _Drawn(NamedTuple):
-    """A call that is decided and not stored yet."""
-
-    verdicts: list[Verdict]
-    after: Histories | None
-    needs: list[_Need]
-
-
 class _Need(NamedTuple):
     """What a decision takes of an inventory or a budget, and until when."""
 
@@ -96,48 +87,42 @@ class Decider:
         self._current = current
         self._clock = clock
 
-    async def decide(
-        self, opportunity: Opportunity, request_id: str, most: int
-    ) -> list[Answer]:
-        """Decide until no other request has changed the past meanwhile.
+    async def decide(self, opportunity: Opportunity, request_id: str) -> list[Answer]:
+        """Decide one offer after the other, each on what the ones before reserve.
+
+        A decision is stored before the next one is drawn: a call takes the longer the
+        more offers are drawn, and were that to say which of two calls at once is stored
+        first, then what is logged would depend on what was drawn. A retry goes on where
+        the earlier try was cut short.
 
         Args:
             opportunity: What is asked.
             request_id: What the ids of further decisions are made from.
-            most: How many offers to choose at the most.
 
         Raises:
             StoreUnavailableError: If others always were faster; the same call may be
                 sent again.
         """
-        root = root_of(opportunity.decision_id)
-        account = bool(opportunity.account_id)
-        for _ in range(_ROUNDS_MAX):
-            seen = await self._store.past(root, opportunity.user_id, account=account)
-            if most == 1 and seen.user.history.stuck:
-                kept = await self._again(opportunity, seen)
-                if kept is not None:
-                    return kept
-            catalogue = self._current.catalogue
-            exhausted = await self._prepare(opportunity, catalogue, seen, most)
-            drawn = await self._draw(
+        root, call_id = root_of(opportunity.decision_id), opportunity.decision_id
+        answers: list[Answer] = []
+        asked = opportunity
+        while True:
+            answer = await self._one(asked, call_id)
+            answers.append(answer)
+            decision = answer.verdict.decision
+            made = decision.opportunity
+            kept = made.decision_id != asked.decision_id
+            # A retry that wants more or fewer gets what the first try wanted.
+            if kept or decision.chosen == NO_OFFER or len(answers) == made.most:
+                return answers
+            action = answer.catalogue.actions[decision.chosen]
+            asked = msgspec.structs.replace(
                 opportunity,
-                request_id,
-                most,
-                catalogue,
-                Past(*_histories(seen), self._current.conditions(exhausted)),
+                decision_id=decision_id(
+                    root, opportunity.user_id, request_id, len(answers)
+                ),
+                earlier=(*asked.earlier, (action.offer_id, action.placement_id)),
             )
-            decisions = [verdict.decision for verdict in drawn.verdicts]
-            stored = await self._commit(decisions, seen, drawn)
-            if stored is None:
-                telemetry.CONFLICTS.inc()
-                continue
-            if stored[0] is decisions[0]:
-                for verdict in drawn.verdicts:
-                    _tell(verdict, catalogue)
-                return [Answer(verdict, catalogue) for verdict in drawn.verdicts]
-            return await self.recall(stored)
-        raise StoreUnavailableError(_RETRY_AFTER_S)
 
     async def recall(self, decisions: Sequence[Decision]) -> list[Answer]:
         """Find again what an earlier try of the same request was answered."""
@@ -194,59 +179,44 @@ class Decider:
 
         return why
 
-    async def _draw(
-        self,
-        opportunity: Opportunity,
-        request_id: str,
-        most: int,
-        catalogue: Catalogue,
-        past: Past,
-    ) -> _Drawn:
-        """Decide one offer after the other, each on what the ones before reserve."""
-        verdicts: list[Verdict] = []
-        needs: list[_Need] = []
-        day = _day(opportunity.at_ms)
+    async def _one(self, opportunity: Opportunity, call_id: str) -> Answer:
+        """Decide until no other request has changed the past meanwhile."""
         root = root_of(opportunity.decision_id)
-        asked = opportunity
-        while True:
+        account = bool(opportunity.account_id)
+        for _ in range(_ROUNDS_MAX):
+            seen = await self._store.past(root, opportunity.user_id, account=account)
+            if opportunity.most == 1 and seen.user.history.stuck:
+                kept = await self._again(opportunity, seen)
+                if kept is not None:
+                    return kept
+            catalogue = self._current.catalogue
+            exhausted = await self._prepare(opportunity, catalogue, seen)
+            # From here to where it waits to be stored the loop does not turn, so that
+            # the order of calls does not depend on what they draw.
             verdict = decide(
-                asked, catalogue=catalogue, past=past, policy=self._current.policy
-            )
-            decision = verdict.decision
-            verdicts.append(verdict)
-            if decision.chosen == NO_OFFER:
-                break
-            action = catalogue.actions[decision.chosen]
-            until_ms = decision.valid_until_ms + int(catalogue.spec.report_grace)
-            needs += [
-                _Need(name, amount, asked.decision_id, until_ms)
-                for name, (_, amount) in catalogue.needs([action], day).items()
-            ]
-            past = _reserved(past, decision, catalogue)
-            if len(verdicts) == most:
-                break
-            await asyncio.sleep(0)  # Others wait no longer than for one decision.
-            asked = msgspec.structs.replace(
                 opportunity,
-                decision_id=decision_id(
-                    root, opportunity.user_id, request_id, len(verdicts)
-                ),
-                earlier=(*asked.earlier, (action.offer_id, action.placement_id)),
+                catalogue=catalogue,
+                past=Past(*_histories(seen), self._current.conditions(exhausted)),
+                policy=self._current.policy,
             )
-        after = None
-        if verdicts[0].decision.chosen != NO_OFFER:
-            account = past.account if opportunity.account_id else None
-            after = Histories(past.history, account)
-        return _Drawn(verdicts, after, needs)
+            stored = await self._commit(verdict.decision, call_id, seen, catalogue)
+            if stored is verdict.decision:
+                _tell(verdict, catalogue)
+                return Answer(verdict, catalogue)
+            if stored is not None:
+                (answer,) = await self.recall([stored])
+                return answer
+            telemetry.CONFLICTS.inc()
+        raise StoreUnavailableError(_RETRY_AFTER_S)
 
     async def _commit(
-        self, decisions: list[Decision], seen: StoredPast, drawn: _Drawn
-    ) -> list[Decision] | None:
-        """Store a call with what it takes of inventories and budgets, or nothing."""
+        self, decision: Decision, call_id: str, seen: StoredPast, catalogue: Catalogue
+    ) -> Decision | None:
+        """Store a decision with what it takes of supplies, or nothing."""
         holds: list[Hold] = []
-        stored: list[Decision] | None = None
+        stored: Decision | None = None
         try:
-            for need in drawn.needs:
+            for need in _needs_of(decision, catalogue):
                 holds.append(  # noqa: PERF401 - those before one that fails are undone
                     self._supplies.take(
                         need.name,
@@ -256,12 +226,16 @@ class Decider:
                     )
                 )
             stored = await self._store.commit(
-                decisions, seen=seen, after=drawn.after, holds=holds
+                decision,
+                call_id=call_id,
+                seen=seen,
+                after=_reserved(seen, decision, catalogue),
+                holds=holds,
             )
         except LeaseLostError as error:
             self._supplies.forget(error.lease_ids)
         finally:
-            if stored is None or stored[0] is not decisions[0]:
+            if stored is not decision:
                 for hold in holds:
                     self._supplies.undo(hold)
         return stored
@@ -271,7 +245,6 @@ class Decider:
         opportunity: Opportunity,
         catalogue: Catalogue,
         seen: StoredPast,
-        most: int,
     ) -> frozenset[str]:
         """Make sure of what eligible offers need, and say of what there is none left.
 
@@ -289,23 +262,22 @@ class Decider:
             for action in catalogue.placements[placement_id].fallback
         ]
         day = _day(opportunity.at_ms)
-        return await self._short([*actions, *fallbacks], catalogue, day, most)
+        return await self._short([*actions, *fallbacks], catalogue, day)
 
     async def _short(
-        self, actions: Sequence[Action], catalogue: Catalogue, day: str, most: int
+        self, actions: Sequence[Action], catalogue: Catalogue, day: str
     ) -> frozenset[str]:
         """Say what is exhausted: of each supply as little as can be.
 
-        No offer is chosen twice: of a supply a call takes at most what the dearest of
-        as many offers take together. Where there is not so much, the dearest ones are
-        left out, one after the other.
+        Where there is not enough for the dearest offer, the dearest ones are left out,
+        one after the other.
         """
         limits, amounts = _needs(actions, catalogue, day)
         exhausted: set[str] = set()
         asked = set(limits)
         while asked:
             gone = await self._supplies.prepare(
-                {name: (limits[name], sum(amounts[name][-most:])) for name in asked}
+                {name: (limits[name], amounts[name][-1]) for name in asked}
             )
             for name in gone:
                 payable = [a for a in amounts[name] if a < amounts[name][-1]]
@@ -315,18 +287,16 @@ class Decider:
             asked = {name for name in gone if amounts[name]}
         return frozenset(exhausted)
 
-    async def _again(
-        self, opportunity: Opportunity, seen: StoredPast
-    ) -> list[Answer] | None:
+    async def _again(self, opportunity: Opportunity, seen: StoredPast) -> Answer | None:
         """Return what the request was answered with, or what a placement keeps to."""
         stored = await self._store.decisions(opportunity.decision_id)
         if stored:
-            return await self.recall(stored)
+            return (await self.recall(stored))[0]
         return await self._sticky(opportunity, seen)
 
     async def _sticky(
         self, opportunity: Opportunity, seen: StoredPast
-    ) -> list[Answer] | None:
+    ) -> Answer | None:
         """Return the decision that a placement keeps to, if it still stands.
 
         It is for this request too: a retry is answered with it again.
@@ -342,7 +312,7 @@ class Decider:
             stored = await self._store.answer(
                 opportunity.decision_id, stuck.decision_id
             )
-            return await self.recall(stored)
+            return (await self.recall([stored]))[0]
         return None
 
     async def _keeps(
@@ -387,14 +357,35 @@ def _histories(seen: StoredPast) -> tuple[History, History]:
     return seen.user.history, account
 
 
-def _reserved(past: Past, decision: Decision, catalogue: Catalogue) -> Past:
+def _needs_of(decision: Decision, catalogue: Catalogue) -> list[_Need]:
+    if decision.chosen == NO_OFFER:
+        return []
+    opportunity = decision.opportunity
+    needs = catalogue.needs(
+        [catalogue.actions[decision.chosen]], _day(opportunity.at_ms)
+    )
+    until_ms = decision.valid_until_ms + int(catalogue.spec.report_grace)
+    return [
+        _Need(name, amount, opportunity.decision_id, until_ms)
+        for name, (_, amount) in needs.items()
+    ]
+
+
+def _reserved(
+    seen: StoredPast, decision: Decision, catalogue: Catalogue
+) -> Histories | None:
+    """Return the histories with what a decision reserves; nothing where silent."""
+    if decision.chosen == NO_OFFER:
+        return None
     chosen = catalogue.chosen(catalogue.actions[decision.chosen])
     memory = catalogue.memory
-    account = past.account
-    if decision.opportunity.account_id:
-        account = reserve(account, chosen, decision, memory, account=True)
-    history = reserve(past.history, chosen, decision, memory)
-    return past._replace(history=history, account=account)
+    user, account = _histories(seen)
+    return Histories(
+        reserve(user, chosen, decision, memory),
+        reserve(account, chosen, decision, memory, account=True)
+        if decision.opportunity.account_id
+        else None,
+    )
 
 
 def _day(at_ms: int) -> str:

@@ -79,9 +79,7 @@ class DecisionService(DecisionServiceServicer):
                 if not answers:
                     raise
             else:
-                answers = await self._decider.decide(
-                    opportunity, request_id, codec.decisions_max(request)
-                )
+                answers = await self._decider.decide(opportunity, request_id)
             return await self._response(answers, request)
 
     async def BatchGetOffers(
@@ -110,11 +108,9 @@ class DecisionService(DecisionServiceServicer):
                     raise
             else:
                 batch = [
-                    await self._decider.decide(
-                        opportunity, request_id, codec.decisions_max(each)
-                    )
-                    for each, request_id, opportunity in zip(
-                        request.requests, request_ids, opportunities, strict=True
+                    await self._decider.decide(opportunity, request_id)
+                    for opportunity, request_id in zip(
+                        opportunities, request_ids, strict=True
                     )
                 ]
             pairs = zip(batch, request.requests, strict=True)

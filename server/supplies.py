@@ -50,6 +50,10 @@ class _Refusal:
     limit: int
     until_ms: int
 
+    def believed_at(self, now_ms: int) -> bool:
+        """Return whether it still holds; a clock that went back ends it."""
+        return now_ms < self.until_ms <= now_ms + _REFUSED_MS
+
 
 class Supplies:
     """What one process may hand out, for one event loop.
@@ -84,14 +88,21 @@ class Supplies:
             StoreUnavailableError: If it cannot be said of one.
         """
         now_ms = self._clock()
+        asked: set[str] = set()
         while True:
             scarce = [
                 n for n, (lim, need) in needs.items() if not self._has(n, lim, need)
             ]
-            missing = [n for n in scarce if not self._refused(n, *needs[n], now_ms)]
+            missing = [
+                n
+                for n in scarce
+                if not self._refused(n, *needs[n])
+                or not (n in asked or self._refusals[n].believed_at(now_ms))
+            ]
             if not missing:
                 return frozenset(scarce)
             await asyncio.gather(*(self._lease(n, *needs[n]) for n in missing))
+            asked.update(missing)  # An answer to this call holds, however late it is.
 
     def take(self, name: str, amount: int, *, decision_id: str, until_ms: int) -> Hold:
         """Take what was prepared, for a decision that is to be stored now.
@@ -153,7 +164,7 @@ class Supplies:
         self._refusals = {
             name: refusal
             for name, refusal in self._refusals.items()
-            if now_ms < refusal.until_ms <= now_ms + _REFUSED_MS
+            if refusal.believed_at(now_ms)
         }
         while await self._store.sweep(now_ms):
             pass
@@ -165,8 +176,14 @@ class Supplies:
         await self._give_back()
 
     def _find(self, name: str, amount: int) -> _Part | None:
+        """Find what may be taken from.
+
+        What has ended in a long pause is left to no draw: only what is drawn would
+        notice, and be drawn again.
+        """
+        now_ms = self._clock()
         for part in self._open.get(name, ()):
-            if part.left >= amount:
+            if part.left >= amount and now_ms < part.until_ms:
                 return part
         return None
 
@@ -178,13 +195,10 @@ class Supplies:
             return False
         return part is not None
 
-    def _refused(self, name: str, limit: int, amount: int, now_ms: int) -> bool:
+    def _refused(self, name: str, limit: int, amount: int) -> bool:
         refusal = self._refusals.get(name)
         return (
-            refusal is not None
-            and now_ms < refusal.until_ms <= now_ms + _REFUSED_MS
-            and refusal.amount <= amount
-            and refusal.limit >= limit
+            refusal is not None and refusal.amount <= amount and refusal.limit >= limit
         )
 
     async def _lease(self, name: str, limit: int, need: int) -> None:

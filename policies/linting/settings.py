@@ -27,7 +27,7 @@ _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _DAY = Duration(86_400_000)
 _FACTOR_MAX = 10
 _TIMES_MAX = 100
-_ALWAYS_ON = ("opt_out", "offer_opt_out", "parameters")
+_ALWAYS_ON = ("lifecycle", "opt_out", "offer_opt_out", "parameters")
 """Gates that no catalogue switches off: what users said, and texts without holes."""
 
 

@@ -16,7 +16,6 @@ from server.codec.decisions import (
 from server.codec.histories import user_to_proto
 from server.codec.opportunity import (
     decision_id_of,
-    decisions_max,
     opportunities_from_proto,
     opportunity_from_proto,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "decision_id_from_proto",
     "decision_id_of",
     "decision_to_proto",
-    "decisions_max",
     "explanation_to_proto",
     "named_decision_from_proto",
     "notice_from_proto",

@@ -20,7 +20,6 @@ from server.codec.checks import CONTROL, NAME, TEXT_MAX, Check, entry
 
 __all__ = [
     "decision_id_of",
-    "decisions_max",
     "opportunities_from_proto",
     "opportunity_from_proto",
 ]
@@ -116,11 +115,6 @@ def decision_id_of(
     return decision_id(root, request.user_id, request_id)
 
 
-def decisions_max(request: decision_service_pb2.GetOfferRequest) -> int:
-    """Return how many offers a request wants at most."""
-    return request.max_decisions or 1
-
-
 def _opportunity(
     check: Check,
     request: decision_service_pb2.GetOfferRequest,
@@ -156,6 +150,7 @@ def _opportunity(
         placements=placements,
         offers=offers,
         context=_context(check, request.context),
+        most=request.max_decisions or 1,
     )
 
 

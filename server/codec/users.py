@@ -250,7 +250,7 @@ def _preferences_change(
 
 
 def _is_zone(name: str) -> bool:
-    if len(name) > _ZONE_MAX:
+    if len(name) > _ZONE_MAX or name == "localtime":  # The server's, whatever it is.
         return False
     try:
         ZoneInfo(name)

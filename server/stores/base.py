@@ -135,7 +135,7 @@ class ServingStore(SupplyStore, Protocol):
         """Return all decisions of the call whose first has this id, in order."""
         ...
 
-    async def answer(self, decision_id: str, kept_id: str) -> list[Decision]:
+    async def answer(self, decision_id: str, kept_id: str) -> Decision:
         """Let a request be answered with an earlier decision, if it has no answer yet.
 
         Args:
@@ -143,32 +143,33 @@ class ServingStore(SupplyStore, Protocol):
             kept_id: The earlier decision.
 
         Returns:
-            What it is answered with, as `decisions` returns from now on.
+            What it is answered with first, as `decisions` returns from now on.
         """
         ...
 
     async def commit(
         self,
-        decisions: Sequence[Decision],
+        decision: Decision,
         *,
+        call_id: str = "",
         seen: StoredPast,
         after: Histories | None,
         holds: Sequence[Hold] = (),
-    ) -> list[Decision] | None:
-        """Store the decisions of one call, unless another was faster.
+    ) -> Decision | None:
+        """Store a decision, unless another was faster.
 
         Args:
-            decisions: The decisions, at least one, all of the same user. The id of the
-                first one says which call it is.
-            seen: The past that they were made on.
-            after: The histories with what the decisions reserve; none where they
-                reserve nothing, so that the versions stay as they are.
-            holds: What they take from supplies, each supply once a decision.
+            decision: The decision.
+            call_id: The first decision of its call; itself, where it is empty.
+            seen: The past that it was made on.
+            after: The histories with what the decision reserves; none where it
+                reserves nothing, so that the versions stay as they are.
+            holds: What it takes from supplies, each supply once.
 
         Returns:
-            The stored decisions of that call: those given, or those of an earlier try
-            where the request is a retry, of which there may be more or fewer; none
-            where the past has changed meanwhile, and nothing was stored.
+            The stored decision: that given, or that of an earlier try where the
+            request is a retry; none where the past has changed meanwhile, and nothing
+            was stored.
 
         Raises:
             LeaseLostError: If a lease is gone or empty that is held from; nothing was

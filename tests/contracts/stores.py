@@ -89,9 +89,14 @@ async def version(store: ServingStore, made: Decision) -> int:
 async def put(store: ServingStore, *made: Decision, holds: Sequence[Hold] = ()) -> None:
     """Store one call as it comes, whatever is known of the user."""
     account = bool(made[0].opportunity.account_id)
-    seen = await past(store, made[0], account=account)
-    stored = await store.commit(made, seen=seen, after=None, holds=holds)
-    assert stored == list(made)
+    call_id = name_of(made[0])
+    for one in made:
+        seen = await past(store, one, account=account)
+        taken = [hold for hold in holds if hold.decision_id == name_of(one)]
+        stored = await store.commit(
+            one, call_id=call_id, seen=seen, after=None, holds=taken
+        )
+        assert stored == one
 
 
 def counting(

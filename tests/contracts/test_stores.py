@@ -62,10 +62,9 @@ async def test_what_is_stored_is_read_back_as_an_equal_value(
 ) -> None:
     made = decision()
 
-    stored = await store.commit([made], seen=UNSEEN, after=Histories(held(made)))
+    stored = await store.commit(made, seen=UNSEEN, after=Histories(held(made)))
 
-    assert stored is not None
-    assert stored[0] is made
+    assert stored is made
     for one in (store, other):
         assert await one.decision(name_of(made)) == made
         assert await one.decisions(name_of(made)) == [made]
@@ -88,16 +87,16 @@ async def test_the_second_decision_of_an_id_is_the_first_one(
     store: ServingStore, other: ServingStore
 ) -> None:
     first, second = decision(at_ms=1_000), decision(chosen=NO_OFFER, at_ms=2_000)
-    await store.commit([first], seen=UNSEEN, after=Histories(held(first)))
+    await store.commit(first, seen=UNSEEN, after=Histories(held(first)))
 
     for again in (store, other):
         for number, after in ((0, None), (1, NO_HISTORY), (7, NO_HISTORY)):
             stored = await again.commit(
-                [second],
+                second,
                 seen=StoredPast(Versioned(number, NO_HISTORY), None),
                 after=None if after is None else Histories(after),
             )
-            assert stored == [first]
+            assert stored == first
     assert await past(store, first) == (Versioned(1, held(first)), None)
 
 
@@ -106,16 +105,16 @@ async def test_a_decision_on_a_past_that_has_changed_is_not_stored(
 ) -> None:
     first, second = decision(request="1"), decision(request="2")
     after = Histories(held(second))
-    await store.commit([first], seen=UNSEEN, after=Histories(held(first)))
+    await store.commit(first, seen=UNSEEN, after=Histories(held(first)))
 
     for stale in (0, 2, 7):
         seen = StoredPast(Versioned(stale, NO_HISTORY), None)
-        assert await other.commit([second], seen=seen, after=after) is None
+        assert await other.commit(second, seen=seen, after=after) is None
 
     assert await store.decision(name_of(second)) is None
     seen = await past(store, first)
     assert seen == StoredPast(Versioned(1, held(first)), None)
-    assert await other.commit([second], seen=seen, after=after) == [second]
+    assert await other.commit(second, seen=seen, after=after) == second
     assert await past(store, first) == (Versioned(2, held(second)), None)
 
 
@@ -123,7 +122,7 @@ async def test_a_decision_that_holds_nothing_changes_no_version(
     store: ServingStore,
 ) -> None:
     first, silence = decision(request="1"), decision(request="2", chosen=NO_OFFER)
-    await store.commit([first], seen=UNSEEN, after=Histories(held(first)))
+    await store.commit(first, seen=UNSEEN, after=Histories(held(first)))
 
     await put(store, silence)
 
@@ -134,9 +133,9 @@ async def test_a_silence_on_a_past_that_has_changed_is_not_stored(
     store: ServingStore,
 ) -> None:
     first, silence = decision(request="1"), decision(request="2", chosen=NO_OFFER)
-    await store.commit([first], seen=UNSEEN, after=Histories(held(first)))
+    await store.commit(first, seen=UNSEEN, after=Histories(held(first)))
 
-    assert await store.commit([silence], seen=UNSEEN, after=None) is None
+    assert await store.commit(silence, seen=UNSEEN, after=None) is None
     assert await store.decision(name_of(silence)) is None
 
 
@@ -148,7 +147,7 @@ async def test_of_many_decisions_on_one_past_one_is_stored(
 
     stored = await asyncio.gather(
         *(
-            one.commit([each], seen=UNSEEN, after=Histories(held(each)))
+            one.commit(each, seen=UNSEEN, after=Histories(held(each)))
             for one, each in zip(stores, made)  # noqa: B905 - one is endless
         )
     )
@@ -161,10 +160,10 @@ async def test_users_do_not_change_each_others_past(store: ServingStore) -> None
     made = [decision(user=f"user-{n}") for n in range(50)]
 
     stored = await asyncio.gather(
-        *(store.commit([d], seen=UNSEEN, after=Histories(held(d))) for d in made)
+        *(store.commit(d, seen=UNSEEN, after=Histories(held(d))) for d in made)
     )
 
-    assert stored == [[one] for one in made]
+    assert stored == made
     for one in made:
         assert await past(store, one) == (Versioned(1, held(one)), None)
 
@@ -178,7 +177,7 @@ async def test_a_decision_may_change_the_past_of_the_account_too(
     made = decision(account="acme")
 
     await store.commit(
-        [made], seen=UNSEEN_BOTH, after=Histories(held(made), History(ignored=3))
+        made, seen=UNSEEN_BOTH, after=Histories(held(made), History(ignored=3))
     )
 
     expected = (Versioned(1, held(made)), Versioned(1, History(ignored=3)))
@@ -192,7 +191,7 @@ async def test_what_changes_of_the_user_alone_leaves_the_account(
 ) -> None:
     made = decision(account="acme")
 
-    await store.commit([made], seen=UNSEEN_BOTH, after=Histories(held(made)))
+    await store.commit(made, seen=UNSEEN_BOTH, after=Histories(held(made)))
 
     assert await past(store, made, account=True) == (
         Versioned(1, held(made)),
@@ -206,16 +205,16 @@ async def test_a_decision_on_a_past_of_the_account_that_has_changed_is_not_store
 ) -> None:
     mine, theirs = (decision(user=user, account="acme") for user in ("ada", "bob"))
     await store.commit(
-        [theirs], seen=UNSEEN_BOTH, after=Histories(held(theirs), held(theirs))
+        theirs, seen=UNSEEN_BOTH, after=Histories(held(theirs), held(theirs))
     )
     after = Histories(held(mine), held(mine)) if reserves else None
 
-    assert await store.commit([mine], seen=UNSEEN_BOTH, after=after) is None
+    assert await store.commit(mine, seen=UNSEEN_BOTH, after=after) is None
 
     assert await store.decision(name_of(mine)) is None
     seen = await past(store, mine, account=True)
     assert seen == StoredPast(UNSEEN.user, Versioned(1, held(theirs)))
-    assert await store.commit([mine], seen=seen, after=after) == [mine]
+    assert await store.commit(mine, seen=seen, after=after) == mine
 
 
 async def test_colleagues_who_ask_at_once_are_stored_one_after_the_other(
@@ -227,7 +226,7 @@ async def test_colleagues_who_ask_at_once_are_stored_one_after_the_other(
             seen = await past(one, made, account=True)
             assert seen.account is not None
             after = Histories(held(made), more(seen.account.history))
-            if await one.commit([made], seen=seen, after=after) is not None:
+            if await one.commit(made, seen=seen, after=after) is not None:
                 return tries
         raise AssertionError
 
@@ -247,7 +246,7 @@ async def test_the_decisions_of_a_call_are_found_together_and_apart(
 ) -> None:
     made = [decision(slot=slot, chosen=slot % 2) for slot in range(4)]
 
-    assert await store.commit(made, seen=UNSEEN, after=Histories(held(made[1]))) == made
+    await put(store, *made)
 
     assert await other.decisions(name_of(made[0])) == made
     for one in made:
@@ -256,56 +255,58 @@ async def test_the_decisions_of_a_call_are_found_together_and_apart(
         assert await other.decisions(name_of(later)) == []
 
 
-@pytest.mark.parametrize(("first", "retry"), [(1, 3), (3, 1), (3, 3), (2, 3)])
-async def test_a_retry_is_answered_with_all_that_the_first_try_decided(
-    store: ServingStore, other: ServingStore, first: int, retry: int
+async def test_a_retry_is_answered_with_what_the_first_try_decided(
+    store: ServingStore, other: ServingStore
 ) -> None:
-    stored = [decision(slot=slot) for slot in range(first)]
-    again = [decision(slot=slot, chosen=NO_OFFER) for slot in range(retry)]
+    stored = [decision(slot=slot) for slot in range(3)]
     await put(store, *stored)
 
-    for one in (store, other):
+    for one, first in itertools.product((store, other), stored):
+        again = msgspec.structs.replace(first, chosen=NO_OFFER)
+        after = Histories(more(NO_HISTORY))
         assert (
-            await one.commit(again, seen=UNSEEN, after=Histories(NO_HISTORY)) == stored
+            await one.commit(
+                again, call_id=name_of(stored[0]), seen=UNSEEN, after=after
+            )
+            == first
         )
 
-    for extra in again[first:]:
-        assert await store.decision(name_of(extra)) is None
+    assert await store.decisions(name_of(stored[0])) == stored
     assert await version(store, stored[0]) == 0
 
 
-async def test_a_call_on_a_past_that_has_changed_leaves_no_decision(
-    store: ServingStore,
-) -> None:
-    await put(store, decision(request="other"))
-    made = [decision(slot=slot) for slot in range(3)]
-    stale = StoredPast(Versioned(1, NO_HISTORY), None)
-
-    assert await store.commit(made, seen=stale, after=Histories(NO_HISTORY)) is None
-
-    for one in made:
-        assert await store.decision(name_of(one)) is None
-
-
-async def test_many_tries_of_one_call_at_once_store_one_of_them_whole(
+async def test_a_call_that_was_cut_short_is_gone_on_with(
     store: ServingStore, other: ServingStore
 ) -> None:
-    tries = [
-        [decision(slot=slot, at_ms=1_000 + number) for slot in range(1 + number % 3)]
-        for number in range(30)
-    ]
+    first, second = (decision(slot=slot) for slot in range(2))
+    call_id = name_of(first)
+    await put(store, first)
+
+    assert (
+        await other.commit(second, call_id=call_id, seen=UNSEEN, after=None) == second
+    )
+
+    assert await store.decisions(call_id) == [first, second]
+
+
+async def test_many_tries_of_one_decision_at_once_store_one_of_them(
+    store: ServingStore, other: ServingStore
+) -> None:
+    await put(store, decision())
+    tries = [decision(slot=1, at_ms=1_000 + number) for number in range(30)]
 
     answers = await asyncio.gather(
         *(
-            (store, other)[number % 2].commit(made, seen=UNSEEN, after=None)
+            (store, other)[number % 2].commit(
+                made, call_id=name_of(decision()), seen=UNSEEN, after=None
+            )
             for number, made in enumerate(tries)
         )
     )
 
-    assert answers[0] is not None
-    assert all(answer == answers[0] for answer in answers)
     assert answers[0] in tries
-    assert await store.decisions(name_of(tries[0][0])) == answers[0]
+    assert all(answer == answers[0] for answer in answers)
+    assert await store.decisions(name_of(decision())) == [decision(), answers[0]]
 
 
 # --- Requests that are answered with an earlier decision --------------------------
@@ -317,12 +318,12 @@ async def test_a_request_may_be_answered_with_a_decision_of_another(
     kept, again = decision(slot=1), decision(request="again")
     await put(store, decision(), kept)
 
-    assert await store.answer(name_of(again), name_of(kept)) == [kept]
+    assert await store.answer(name_of(again), name_of(kept)) == kept
 
     for one in (store, other):
         assert await one.decisions(name_of(again)) == [kept]
-        assert await one.answer(name_of(again), name_of(decision())) == [kept]
-        assert await one.commit([again], seen=UNSEEN, after=None) == [kept]
+        assert await one.answer(name_of(again), name_of(decision())) == kept
+        assert await one.commit(again, seen=UNSEEN, after=None) == kept
     assert await store.decision(name_of(again)) is None
 
 
@@ -334,7 +335,7 @@ async def test_a_request_that_has_its_own_decisions_keeps_them(
     await put(store, earlier)
     await put(store, *made)
 
-    assert await store.answer(name_of(made[0]), name_of(earlier)) == made
+    assert await store.answer(name_of(made[0]), name_of(earlier)) == made[0]
 
     assert await store.decisions(name_of(made[0])) == made
 
@@ -350,12 +351,13 @@ async def test_of_an_answer_and_a_decision_at_once_one_holds(
         ones = (store, other)[:: 1 if number % 2 else -1]
 
         answers = await asyncio.gather(
-            ones[0].commit([made], seen=UNSEEN, after=None),
+            ones[0].commit(made, seen=UNSEEN, after=None),
             ones[1].answer(name_of(made), name_of(earlier)),
         )
 
-        assert answers[0] == answers[1] == await store.decisions(name_of(made))
-        assert answers[0] in ([made], [earlier])
+        assert answers[0] == answers[1]
+        assert await store.decisions(name_of(made)) == [answers[0]]
+        assert answers[0] in (made, earlier)
 
 
 # --- Outcomes ---------------------------------------------------------------------
@@ -365,7 +367,7 @@ async def test_an_outcome_is_folded_into_the_past_once(
     store: ServingStore, other: ServingStore
 ) -> None:
     made = decision()
-    await store.commit([made], seen=UNSEEN, after=Histories(held(made)))
+    await store.commit(made, seen=UNSEEN, after=Histories(held(made)))
     after = more(held(made))
 
     first = await tell(store, made, outcome(), outcome())
@@ -496,7 +498,7 @@ async def test_a_report_and_a_decision_at_once_lose_neither(
         while True:
             seen = await past(other, made)
             after = Histories(more(seen.user.history))
-            if await other.commit([made], seen=seen, after=after) is not None:
+            if await other.commit(made, seen=seen, after=after) is not None:
                 return
 
     await asyncio.gather(
@@ -578,7 +580,7 @@ async def test_a_decision_on_a_past_from_before_a_change_is_not_stored(
 
     await store.change(root_of(name_of(made)), "ada", entry(), more)
 
-    assert await store.commit([made], seen=seen, after=None) is None
+    assert await store.commit(made, seen=seen, after=None) is None
 
 
 # --- The rest ---------------------------------------------------------------------
@@ -613,6 +615,6 @@ async def test_a_history_with_everything_is_read_back(store: ServingStore) -> No
     made = decision()
     full = msgspec.structs.replace(made.history, ignored=2, contacts={"": 7})
 
-    await store.commit([made], seen=UNSEEN, after=Histories(full))
+    await store.commit(made, seen=UNSEEN, after=Histories(full))
 
     assert (await past(store, made)).user.history == full

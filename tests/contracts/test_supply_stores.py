@@ -195,8 +195,8 @@ async def test_nothing_is_stored_that_holds_from_a_lease_that_is_lost(
     store: ServingStore, other: ServingStore, how: str
 ) -> None:
     good, bad = await leased(store, 5, until_ms=9_000), await leased(store, 5)
-    made = [decision(slot=slot) for slot in range(2)]
-    wanted = hold(made[1], bad, 6 if how == "empty" else 1)
+    made = decision()
+    wanted = hold(made, bad, 6 if how == "empty" else 1)
     if how == "given back":
         await other.give_back([bad.lease_id])
     elif how == "ended":
@@ -209,15 +209,15 @@ async def test_nothing_is_stored_that_holds_from_a_lease_that_is_lost(
         await store.commit(
             made,
             seen=UNSEEN,
-            after=Histories(held(made[0])),
-            holds=[hold(made[0], good, 5), wanted],
+            after=Histories(held(made)),
+            holds=[hold(made, good, 5), wanted],
         )
 
     assert caught.value.lease_ids == {bad.lease_id}
-    assert await store.decisions(name_of(made[0])) == []
-    assert await store.decision(name_of(made[1])) is None
-    assert await past(store, made[0]) == UNSEEN
-    await put(store, made[0], holds=[hold(made[0], good, 5)])
+    assert await store.decisions(name_of(made)) == []
+    assert await store.decision(name_of(made)) is None
+    assert await past(store, made) == UNSEEN
+    await put(store, made, holds=[hold(made, good, 5)])
     assert await left(store) == before
 
 
@@ -227,13 +227,13 @@ async def test_decisions_hold_no_more_than_was_leased(store: ServingStore) -> No
 
     answers = await asyncio.gather(
         *(
-            store.commit([d], seen=UNSEEN, after=None, holds=[hold(d, lease)])
+            store.commit(d, seen=UNSEEN, after=None, holds=[hold(d, lease)])
             for d in made
         ),
         return_exceptions=True,
     )
 
-    assert answers[:10] == [[one] for one in made[:10]]
+    assert answers[:10] == made[:10]
     assert all(isinstance(answer, LeaseLostError) for answer in answers[10:])
     await store.give_back([lease.lease_id])
     assert await left(store) == 90
@@ -249,13 +249,11 @@ async def test_a_retry_and_a_decision_on_a_changed_past_hold_nothing(
 
     for _ in range(3):
         again = await store.commit(
-            [made], seen=UNSEEN, after=None, holds=[hold(made, lease)]
+            made, seen=UNSEEN, after=None, holds=[hold(made, lease)]
         )
-        assert again == [made]
+        assert again == made
         assert (
-            await store.commit(
-                [late], seen=stale, after=None, holds=[hold(late, lease)]
-            )
+            await store.commit(late, seen=stale, after=None, holds=[hold(late, lease)])
             is None
         )
 
@@ -420,7 +418,7 @@ async def test_much_that_is_over_is_swept_little_by_little(store: ServingStore) 
     await asyncio.gather(
         *(
             store.commit(
-                [d], seen=UNSEEN, after=None, holds=[hold(d, lease, until_ms=20)]
+                d, seen=UNSEEN, after=None, holds=[hold(d, lease, until_ms=20)]
             )
             for d in made
         )

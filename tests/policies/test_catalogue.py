@@ -169,7 +169,7 @@ def is_candidate(
     off = catalogue.spec.gates.off
     return (
         placement.fallback != action.offer_id
-        and (offer.state == "approved" or "lifecycle" in off)
+        and offer.state == "approved"
         and (not offer.moments or moment in offer.moments or "moments" in off)
         and (owned.issuperset(offer.requires) or "requires" in off)
         and (is_of(offer, placement.categories) or "room" in off)

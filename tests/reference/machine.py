@@ -533,6 +533,7 @@ def close_loop() -> None:
     """End the event loop that all machines of this process share."""
     if _loop.cache_info().currsize:
         _loop().close()
+        asyncio.set_event_loop(None)
         _loop.cache_clear()
 
 
@@ -544,7 +545,9 @@ def _some(names: Any, at: Sequence[int]) -> tuple[str, ...]:
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # Calls of the client are made where none is running.
+    return loop
 
 
 @cache

@@ -78,7 +78,7 @@ async def fill(settings_path: Path, count: int) -> None:
         (catalogue.version, catalogue.text), (policy.version, policy.to_json())
     )
     made = [_decision(number, catalogue.version, policy) for number in range(count)]
-    await asyncio.gather(*(store.commit([d], seen=NEVER, after=None) for d in made))
+    await asyncio.gather(*(store.commit(d, seen=NEVER, after=None) for d in made))
     for number, decision in enumerate(made):
         fold = fold_of(Report(decision, catalogue), catalogue.memory)
         outcomes = list(_outcomes(number, decision))

@@ -172,9 +172,9 @@ def test_a_wrong_question_is_refused_with_every_wrong_field(
     assert wrong == wrong_fields(caught.value)
 
 
-def test_one_decision_is_wanted_unless_more_are() -> None:
-    assert codec.decisions_max(ask()) == 1
-    assert codec.decisions_max(ask(max_decisions=20)) == 20
+def test_one_decision_is_wanted_unless_more_are(catalogue: Catalogue) -> None:
+    assert opportunity(ask(), catalogue).most == 1
+    assert opportunity(ask(max_decisions=20), catalogue).most == 20
 
 
 def batch(*requests: GetOfferRequest) -> BatchGetOffersRequest:

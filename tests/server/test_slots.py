@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import Counter
+from typing import Any
 
 import grpc
 import pytest
 
 from opportune.v1 import DECISION_VIEW_FULL, Decision, GetOfferRequest
+from policies.errors import StoreUnavailableError
 from tests.server import kit
 from tests.server.kit import Shop
 
@@ -170,6 +173,33 @@ async def test_a_retry_is_answered_with_the_same_list(
     # Then the answer is the same to the last bit, and nothing was counted twice
     assert all(answer == first for answer in again)
     assert shop.counts() == before
+
+
+async def test_a_call_that_was_cut_short_is_gone_on_with(
+    eager: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a call for three offers, of which the store could take only two
+    request = eager.request("ada", "list", max_decisions=3)
+    commit, made = eager.store.commit, itertools.count()
+
+    async def fails(decision: Any, **how: Any) -> Any:
+        if next(made) == 2:
+            raise StoreUnavailableError(0.1)
+        return await commit(decision, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(eager.store, "commit", fails)
+        refusal = await kit.refused(eager.stub.GetOffer(request))
+    assert refusal.code == grpc.StatusCode.UNAVAILABLE
+    kept = kit.rows(eager.path, "select decision_id from decision order by position")
+    assert len(kept) == 2
+
+    # When it is sent again
+    again = (await eager.stub.GetOffer(request)).decisions
+
+    # Then the two are in the answer, and the third is decided
+    assert [(d.decision_id,) for d in again[:2]] == kept
+    assert offers(list(again)) == ["tea", "jam", "pro"]
 
 
 async def test_caps_bind_across_slots_and_across_calls_at_once(

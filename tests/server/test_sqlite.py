@@ -170,7 +170,7 @@ async def test_writes_of_one_moment_share_a_commit(alone: ServingStore) -> None:
     alone._writer._connection.set_trace_callback(statements.append)
     made = [decision(user=f"user-{n}") for n in range(20)]
 
-    await asyncio.gather(*(alone.commit([d], seen=UNSEEN, after=None) for d in made))
+    await asyncio.gather(*(alone.commit(d, seen=UNSEEN, after=None) for d in made))
 
     assert [s for s in statements if s in {"begin immediate", "commit"}] == [
         "begin immediate",
@@ -186,14 +186,14 @@ async def test_a_write_that_cannot_be_fails_alone(alone: ServingStore) -> None:
 
     results = await asyncio.gather(
         *(
-            alone.commit([d], seen=UNSEEN, after=Histories(held(good[0])))
+            alone.commit(d, seen=UNSEEN, after=Histories(held(good[0])))
             for d in (*good[:10], bad, *good[10:])
         ),
         return_exceptions=True,
     )
 
     assert isinstance(results.pop(10), Exception)
-    assert results == [[one] for one in good]
+    assert results == good
     assert await past(alone, bad) == UNSEEN
     for one in good:
         assert await alone.decision(name_of(one)) == one
@@ -207,7 +207,7 @@ async def test_a_store_that_another_holds_is_waited_for(
     holder.execute("begin immediate")
     made = decision()
 
-    commit = asyncio.ensure_future(alone.commit([made], seen=UNSEEN, after=None))
+    commit = asyncio.ensure_future(alone.commit(made, seen=UNSEEN, after=None))
     turns = 0
     for _ in range(50):  # The loop goes on meanwhile, and reads are answered.
         await asyncio.sleep(0)
@@ -217,7 +217,7 @@ async def test_a_store_that_another_holds_is_waited_for(
     holder.execute("rollback")
     holder.close()
 
-    assert await commit == [made]
+    assert await commit == made
     assert turns == 50
 
 
@@ -230,7 +230,7 @@ async def test_a_store_that_another_holds_for_long_is_unavailable(
     made = decision()
 
     for write in (
-        alone.commit([made], seen=UNSEEN, after=None),
+        alone.commit(made, seen=UNSEEN, after=None),
         tell(alone, made, outcome()),
     ):
         with pytest.raises(StoreUnavailableError):
@@ -239,7 +239,7 @@ async def test_a_store_that_another_holds_for_long_is_unavailable(
     holder.close()
 
     # The same call may be made again, and nothing of the first try is there.
-    assert await alone.commit([made], seen=UNSEEN, after=None) == [made]
+    assert await alone.commit(made, seen=UNSEEN, after=None) == made
     assert (await tell(alone, made, outcome())).fresh == [True]
 
 

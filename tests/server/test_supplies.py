@@ -94,10 +94,10 @@ async def sell(
             for name, (_, amount) in needs.items():
                 holds.append(take(supplies, made, name, amount))
             after = Histories(more(seen.user.history))
-            stored = await store.commit([made], seen=seen, after=after, holds=holds)
+            stored = await store.commit(made, seen=seen, after=after, holds=holds)
         except LeaseLostError as error:
             supplies.forget(error.lease_ids)
-        if stored is not None and stored[0] is made:
+        if stored is made:
             return True
         for hold in holds:
             supplies.undo(hold)
@@ -307,6 +307,17 @@ async def test_a_process_that_was_asleep_for_long_takes_nothing_that_is_not_its(
     await theirs.close()
     clock.advance(250)
     assert await sell(store, mine, made_by("ada"), {TEA: (1, 1)})
+
+
+async def test_what_has_ended_in_a_long_pause_is_leased_again_before_a_draw(
+    store: ServingStore, mine: Supplies, theirs: Supplies, clock: Clock
+) -> None:
+    await mine.prepare({TEA: (2, 1)})
+    clock.advance(10_000)
+    await theirs.tidy()
+    await theirs.prepare({TEA: (2, 2)})
+
+    assert await mine.prepare({TEA: (2, 1)}) == {TEA}
 
 
 async def test_who_leaves_leaves_everything(

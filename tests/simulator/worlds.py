@@ -279,9 +279,9 @@ class World:
                 chosen = self.catalogue.chosen(self.catalogue.actions[decision.chosen])
                 memory = self.catalogue.memory
                 after = Histories(reserve(history, chosen, decision, memory))
-            stored = await store.commit([decision], seen=seen, after=after)
+            stored = await store.commit(decision, seen=seen, after=after)
             if stored is not None:
-                return stored[0]
+                return stored
 
     async def _report(
         self, store: ServingStore, decision: Decision, kinds: Sequence[OutcomeKind]

@@ -1,4 +1,4 @@
-"""Calls and their decisions: stored together, or not at all."""
+"""Calls and their decisions, each stored with what it reserves, or not at all."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from server.stores.base import Hold, StoredPast
 from server.stores.sqlite import supplies
 from server.stores.sqlite.histories import WHOLE, save_record, unchanged
 
-__all__ = ["Call", "answer", "commit", "load_call", "load_decision"]
+__all__ = ["Made", "answer", "commit", "load_call", "load_decision"]
 
 
-class Call(NamedTuple):
-    """The decisions of one call, and all that is stored with them.
+class Made(NamedTuple):
+    """A decision, and all that is stored with it.
 
     Attributes:
-        records: The decisions, as they are written.
-        user: The user's history after them, likewise; none where it stays as it is.
+        call_id: The first decision of its call.
+        record: The decision, as it is written.
+        user: The user's history after it, likewise; none where it stays as it is.
         account: The same of the account.
     """
 
-    decisions: Sequence[Decision]
-    records: Sequence[str]
+    decision: Decision
+    call_id: str
+    record: str
     seen: StoredPast
     user: str | None
     account: str | None
@@ -41,17 +43,15 @@ def load_decision(db: sqlite3.Connection, decision_id: str) -> Decision | None:
     return None if row is None else decode_decision(row[0])
 
 
-def answer(db: sqlite3.Connection, decision_id: str, kept_id: str) -> list[Decision]:
+def answer(db: sqlite3.Connection, decision_id: str, kept_id: str) -> Decision:
     """Let a request be answered with a decision of another, if it has no answer yet.
 
     Returns:
-        What it is answered with.
+        What it is answered with first.
     """
-    stored = load_call(db, decision_id)
-    if stored:
-        return stored
-    db.execute("insert into answer values (?, ?)", (decision_id, kept_id))
-    return load_call(db, decision_id)
+    if not load_call(db, decision_id):
+        db.execute("insert into answer values (?, ?)", (decision_id, kept_id))
+    return load_call(db, decision_id)[0]
 
 
 def load_call(db: sqlite3.Connection, decision_id: str) -> list[Decision]:
@@ -76,48 +76,34 @@ def _load_own(db: sqlite3.Connection, decision_id: str) -> list[Decision]:
     return [decode_decision(record) for (record,) in rows]
 
 
-def commit(
-    db: sqlite3.Connection, call: Call
-) -> list[Decision] | frozenset[str] | None:
-    """Store a call.
+def commit(db: sqlite3.Connection, made: Made) -> Decision | frozenset[str] | None:
+    """Store a decision.
 
     Returns:
-        The decisions that are stored; none where the past has changed, or the leases
+        The decision that is stored; none where the past has changed, or the leases
         that are lost: nothing was stored then.
     """
-    opportunity = call.decisions[0].opportunity
+    opportunity = made.decision.opportunity
     decision_id, user_id = opportunity.decision_id, opportunity.user_id
     inserted = db.execute(
-        "insert into decision(decision_id, at_ms, record) select ?1, ?2, ?3"
+        "insert into decision(decision_id, at_ms, record, call_id)"
+        " select ?1, ?2, ?3, nullif(?4, ?1)"
         " where not exists(select 1 from answer where decision_id = ?1)"
         " on conflict do nothing",
-        (decision_id, opportunity.at_ms, call.records[0]),
+        (decision_id, opportunity.at_ms, made.record, made.call_id),
     )
     if inserted.rowcount == 0:
-        return load_call(db, decision_id)
+        return load_decision(db, decision_id) or load_call(db, decision_id)[0]
     # Were a silence taken on a history that has changed, and an offer not, then what
     # is logged would depend on what was drawn.
     root = root_of(decision_id)
-    same = unchanged(db, root, user_id, call.seen)
-    lost = supplies.hold(db, call.holds) if same and call.holds else None
+    same = unchanged(db, root, user_id, made.seen)
+    lost = supplies.hold(db, made.holds) if same and made.holds else None
     if lost or not same:
         db.execute("delete from decision where position = ?", (inserted.lastrowid,))
         return lost
-    if len(call.decisions) > 1:
-        _insert_others(db, call)
-    if call.user is not None:
-        save_record(db, root, user_id, call.user)
-    if call.account is not None:
-        save_record(db, root, WHOLE, call.account)
-    return list(call.decisions)
-
-
-def _insert_others(db: sqlite3.Connection, call: Call) -> None:
-    first, *others = [decision.opportunity for decision in call.decisions]
-    db.executemany(
-        "insert into decision(decision_id, at_ms, record, call_id) values (?, ?, ?, ?)",
-        [
-            (other.decision_id, other.at_ms, record, first.decision_id)
-            for other, record in zip(others, call.records[1:], strict=True)
-        ],
-    )
+    if made.user is not None:
+        save_record(db, root, user_id, made.user)
+    if made.account is not None:
+        save_record(db, root, WHOLE, made.account)
+    return made.decision

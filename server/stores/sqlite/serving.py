@@ -57,7 +57,7 @@ class SQLiteServing:
         """See `ServingStore.decisions`."""
         return self._writer.read(lambda db: calls.load_call(db, decision_id))
 
-    async def answer(self, decision_id: str, kept_id: str) -> list[Decision]:
+    async def answer(self, decision_id: str, kept_id: str) -> Decision:
         """See `ServingStore.answer`."""
         return await self._writer.write(
             lambda db: calls.answer(db, decision_id, kept_id), durable=False
@@ -65,23 +65,25 @@ class SQLiteServing:
 
     async def commit(
         self,
-        decisions: Sequence[Decision],
+        decision: Decision,
         *,
+        call_id: str = "",
         seen: StoredPast,
         after: Histories | None,
         holds: Sequence[Hold] = (),
-    ) -> list[Decision] | None:
+    ) -> Decision | None:
         """See `ServingStore.commit`."""
-        call = calls.Call(
-            decisions,
-            [encode_decision(decision) for decision in decisions],
+        made = calls.Made(
+            decision,
+            call_id or decision.opportunity.decision_id,
+            encode_decision(decision),
             seen,
             None if after is None else encode(after.user),
             None if after is None or after.account is None else encode(after.account),
             holds,
         )
         stored = await self._writer.write(
-            lambda db: calls.commit(db, call), durable=False
+            lambda db: calls.commit(db, made), durable=False
         )
         if isinstance(stored, frozenset):
             raise LeaseLostError(stored)
