@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from policies.model import Action, Features, FloatArray
 
-__all__ = ["Learner"]
+__all__ = ["Beliefs", "Learner"]
+
+
+class Beliefs(NamedTuple):
+    """What is thought of the rewards of actions, each by itself.
+
+    Attributes:
+        mean: What each is expected to earn, finite, shape (n_actions,).
+        deviation: The standard deviation of that estimate, 0 or more, shape
+            (n_actions,); 0 where a learner does not know how sure it is.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
 
 
 class Learner(Protocol):
@@ -30,6 +43,15 @@ class Learner(Protocol):
         """
         ...
 
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        """Return what each action is expected to earn, and how sure that is.
+
+        Args:
+            context: What is known of user and moment.
+            actions: At least one.
+        """
+        ...
+
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float
     ) -> None:
@@ -39,6 +61,26 @@ class Learner(Protocol):
             context: What was known when it was chosen.
             action: The chosen action.
             reward: What it earned, finite.
+            propensity: The probability in (0, 1] with which it was chosen.
+        """
+        ...
+
+    def correct(
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        before: float,
+        propensity: float,
+    ) -> None:
+        """Learn that what was learned before turned out to be another reward.
+
+        Args:
+            context: What was known when the action was chosen.
+            action: The chosen action.
+            reward: What it earned after all, finite.
+            before: What was learned that it earned.
             propensity: The probability in (0, 1] with which it was chosen.
         """
         ...

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.learners.base import Beliefs
 from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.learners.sealing import seal, unseal
 from policies.model import Action, Features, FloatArray
@@ -168,23 +169,31 @@ class LinUCB:
         Returns:
             The bounds, shape (n_actions,), in units of reward.
         """
+        mean, deviation = self.believe(context, actions)
+        bounds: FloatArray = mean + self.settings.alpha * deviation
+        return bounds
+
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        """Return the estimate of each action's reward, and its standard deviation.
+
+        Args:
+            context: What is known of user and moment; beyond ±1,000 it is clipped.
+            actions: At least one.
+        """
         x = self._vector(context)
         row_of = self._row_of
         rows = np.array([row_of.get(action.name, _UNKNOWN) for action in actions])
         if len(row_of) < 2 * len(actions):
             # To score them all costs less than to copy those that are asked for.
-            return self._bounds(slice(len(row_of) + 1), x).take(rows)
-        return self._bounds(rows, x)
+            mean, deviation = self._beliefs(slice(len(row_of) + 1), x)
+            return Beliefs(mean.take(rows), deviation.take(rows))
+        return self._beliefs(rows, x)
 
-    def _bounds(self, rows: slice | NDArray[np.intp], x: FloatArray) -> FloatArray:
-        mean = _products(self._theta[rows], x)
-        if self.settings.alpha == 0.0:
-            return mean
+    def _beliefs(self, rows: slice | NDArray[np.intp], x: FloatArray) -> Beliefs:
         pairs = x.take(self._left) * x.take(self._right) * self._twice
         # Rounding may leave a tiny negative; never a NaN.
         variance = np.maximum(_products(self._A_inv[rows], pairs), 0.0)
-        bounds: FloatArray = mean + self.settings.alpha * np.sqrt(variance)
-        return bounds
+        return Beliefs(_products(self._theta[rows], x), np.sqrt(variance))
 
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float
@@ -212,6 +221,28 @@ class LinUCB:
         error = bounded(reward, REWARD_MAX) - float(x @ theta)
         theta += u * (error / scale)
         self._A_inv[row] -= u.take(self._left) * u.take(self._right) / scale
+
+    def correct(
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        before: float,
+        propensity: float,
+    ) -> None:
+        """Learn that what was learned before turned out to be another reward.
+
+        It ends in the model that would have learned the right one at once, but for
+        rounding: A does not depend on rewards, and b is a sum over them.
+        """
+        del propensity
+        if not math.isfinite(reward):
+            raise ValueError(f"reward must be finite, not {reward}")
+        x = self._vector(context)
+        row = self._row_of.get(action.name) or self._new_row(action.name)
+        by = bounded(reward, REWARD_MAX) - bounded(before, REWARD_MAX)
+        self._theta[row] += _products(self._A_inv[row].take(self._square), x) * by
 
     @property
     def _kind(self) -> str:

@@ -9,6 +9,7 @@ from typing import Self
 import msgspec
 import numpy as np
 
+from policies.learners.base import Beliefs
 from policies.learners.sealing import seal, unseal
 from policies.model import NO_OFFER, Action, Features, FloatArray
 
@@ -60,6 +61,28 @@ class Priority:
             for action in actions
         ]
         return np.array(scores)
+
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        """See `Learner.believe`; of rewards nothing is thought."""
+        scores = self.score(context, actions)
+        return Beliefs(scores, np.zeros_like(scores))
+
+    def correct(
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        before: float,
+        propensity: float,
+    ) -> None:
+        """Learn nothing.
+
+        Raises:
+            ValueError: If the reward is not finite.
+        """
+        del before
+        self.learn(context, action, reward=reward, propensity=propensity)
 
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from vowpalwabbit import LabelType, Workspace
 
+from policies.learners.base import Beliefs
 from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.learners.sealing import seal, unseal
 from policies.model import Action, Features, FloatArray
@@ -213,6 +214,23 @@ class VowpalWabbit:
         if len(costs) != len(actions):
             raise ValueError("an action is there twice")
         return np.array(costs) * -self.settings.reward_scale
+
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        """See `Learner.believe`; how sure it is VW does not say."""
+        scores = self.score(context, actions)
+        return Beliefs(scores, np.zeros_like(scores))
+
+    def correct(
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        before: float,
+        propensity: float,
+    ) -> None:
+        """Learn nothing: what VW has learned cannot be taken back."""
+        del context, action, reward, before, propensity
 
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float

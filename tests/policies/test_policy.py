@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from policies.learners.base import Learner
+from policies.learners.priority import Priority
 from policies.learners.vw import VowpalWabbit
 from policies.model import Action, Features, FloatArray
 from policies.policy import (
@@ -158,21 +159,15 @@ def test_without_learning_the_catalogue_decides() -> None:
     )
 
 
-class Certain:
+class Certain(Priority):
     """A learner whose scores are those that it is told."""
 
     def __init__(self, *scores: float) -> None:
+        super().__init__(PrioritySettings())
         self.scores = scores
 
     def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         return np.array(self.scores)
-
-    def learn(
-        self, context: Features, action: Action, *, reward: float, propensity: float
-    ) -> None: ...
-
-    def save(self) -> bytes:
-        return b""
 
 
 @pytest.mark.parametrize(
@@ -214,23 +209,16 @@ def test_of_equal_scores_the_highest_priority_goes_first(
     )
 
 
-class Broken:
+class Broken(Priority):
     """A learner that has lost its numbers."""
 
     def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         return np.array([0.0, np.nan])
 
-    def learn(
-        self, context: Features, action: Action, *, reward: float, propensity: float
-    ) -> None: ...
-
-    def save(self) -> bytes:
-        return b""
-
 
 def test_scores_that_are_not_finite_never_become_a_choice() -> None:
     policy = Policy(PolicySettings())
-    broken: Learner = Broken()
+    broken: Learner = Broken(PrioritySettings())
     policy.learner = broken
 
     with pytest.raises(ValueError, match="scores must be finite"):
