@@ -155,6 +155,8 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def start_demo(*arguments: str) -> subprocess.Popen[str]:
+    # In the background shells have it ignored, which the demo would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, str(DEMO), *arguments],
         stdout=subprocess.PIPE,
