@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from policies.errors import FileError, OpportuneError
+from policies.specs import CatalogueSpec
 from server import activation, asking, loading, supervisor, telemetry, worker
 from server.settings import ServerSettings, Settings, read_settings
 from server.stores.opening import migrate_store, open_admin
@@ -70,8 +72,8 @@ def lint(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Catalogues, as files or folders, or settings files; a file with"
-            " [offers] or [placements] is a catalogue.",
+            help="Catalogues, as files or folders, or settings files; a file that"
+            " begins with a key of catalogues, such as [offers], is one.",
             exists=True,
         ),
     ],
@@ -353,7 +355,10 @@ def _lint(path: Path) -> None:
 
 
 def _is_catalogue(text: bytes) -> bool:
-    return b"[offers" in text or b"[placements" in text
+    """Say whether a file begins with a key that catalogues have."""
+    first = re.search(rb"^[ \t]*\[*[ \t]*(\w+)", text, re.MULTILINE)
+    keys = {field.encode_name for field in msgspec.structs.fields(CatalogueSpec)}
+    return first is not None and first.group(1).decode() in keys
 
 
 def _fail(message: str) -> NoReturn:

@@ -262,7 +262,11 @@ def _head(decision: Decision, catalogue: Catalogue, *, chosen: bool) -> Text:
     who = opportunity.user_id
     if opportunity.account_id:
         who += f" of {opportunity.account_id}"
-    moment = opportunity.context.moment.kind or "no certain moment"
+    moment = opportunity.context.moment.kind
+    if not moment:
+        moment = "no certain moment"
+    elif not any(moment in offer.moments for offer in catalogue.spec.offers.values()):
+        moment += " (a moment that no offer waits for)"
     head = Text(f"{who}, {moment}, {_time(opportunity.at_ms)}: ")
     if not chosen:
         count = len(decision.actions) - 1

@@ -7,8 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +15,6 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from policies import catalogue as catalogues
-from policies.catalogue import Catalogue
 from policies.errors import NotFoundError
 from server import activation
 from server.stores.base import Activation, AdminStore, Switch
@@ -50,18 +47,7 @@ def preview(store: AdminStore, path: Path, out: Console) -> None:
     if not decisions:
         return
     watched = track(decisions, "trying", console=out, transient=True)
-    out.print(_tried(try_out(watched, catalogue, _compiling(store))))
-
-
-def _compiling(store: AdminStore) -> Callable[[str], Catalogue]:
-    @lru_cache(maxsize=8)
-    def compiled(version: str) -> Catalogue:
-        text = store.catalogue(version)
-        if text is None:
-            raise RuntimeError(f"the store lost catalogue {version}")
-        return catalogues.read(text, linted=False)
-
-    return compiled
+    out.print(_tried(try_out(watched, catalogue, before)))
 
 
 def _tried(trial: Trial) -> Table:
@@ -71,11 +57,11 @@ def _tried(trial: Trial) -> Table:
         gained, lost = trial.gained[offer_id], trial.lost[offer_id]
         table.add_row(offer_id, f"+{gained}", f"-{lost}")
     table.caption = (
-        f"of {trial.decisions} decisions of the last 24 hours; {trial.silenced} that"
-        " showed an offer would have none to choose from"
+        f"of {trial.decisions} decisions of the last 24 hours, asked again under both;"
+        f" {trial.silenced} would have no offer to choose from any more"
     )
     if trial.other:
-        table.caption += f"; {trial.other} name placements that are gone"
+        table.caption += f"; {trial.other} name placements that one of them lacks"
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from policies.catalogue import Catalogue
@@ -18,11 +18,11 @@ class Trial(NamedTuple):
 
     Attributes:
         decisions: How many decisions were looked at.
-        other: How many of them could not be asked of the other catalogue, which lacks
-            a placement that they name.
-        silenced: How many chose an offer and would have none to choose from.
-        gained: By offer, in how many decisions it would be eligible and was not.
-        lost: By offer, in how many it was eligible and would not be.
+        other: How many of them name a placement that one of the catalogues lacks.
+        silenced: How many would have none to choose from, and have under what is in
+            use.
+        gained: By offer, in how many decisions it would be eligible and now is not.
+        lost: By offer, in how many it is eligible now and would not be.
     """
 
     decisions: int
@@ -33,35 +33,33 @@ class Trial(NamedTuple):
 
 
 def try_out(
-    decisions: Iterable[Decision],
-    catalogue: Catalogue,
-    catalogue_of: Callable[[str], Catalogue],
+    decisions: Iterable[Decision], catalogue: Catalogue, current: Catalogue
 ) -> Trial:
-    """Gate what was asked once more, under another catalogue.
+    """Gate what was asked once more, under what is in use and under another catalogue.
 
-    The past is as it was: what the other catalogue would have changed in it is not
-    followed.
+    The past is as it was: what the catalogues would have changed in it is not followed.
 
     Args:
-        decisions: What was decided.
+        decisions: What was decided, under whichever catalogue.
         catalogue: The other catalogue.
-        catalogue_of: Returns the catalogue of a version, from which actions had their
-            numbers.
+        current: What is in use.
     """
     count = other = silenced = 0
     gained: Counter[str] = Counter()
     lost: Counter[str] = Counter()
     for decision in decisions:
         count += 1
-        opportunity = decision.opportunity
-        if not set(opportunity.placements) <= catalogue.placements.keys():
+        asked = set(decision.opportunity.placements)
+        if not asked <= catalogue.placements.keys() & current.placements.keys():
             other += 1
             continue
-        before = catalogue_of(decision.catalogue)
-        was = {before.actions[at].offer_id for at in decision.actions if at != NO_OFFER}
-        actions, _ = eligible(opportunity, catalogue, past_of(decision))
-        would = {action.offer_id for action in actions if action.index != NO_OFFER}
-        gained.update(would - was)
-        lost.update(was - would)
-        silenced += decision.chosen != NO_OFFER and not would
+        now, would = _offers(decision, current), _offers(decision, catalogue)
+        gained.update(would - now)
+        lost.update(now - would)
+        silenced += bool(now) and not would
     return Trial(count, other, silenced, gained, lost)
+
+
+def _offers(decision: Decision, catalogue: Catalogue) -> set[str]:
+    actions, _ = eligible(decision.opportunity, catalogue, past_of(decision))
+    return {action.offer_id for action in actions if action.index != NO_OFFER}
