@@ -169,7 +169,8 @@ class Opportunity(_Noun, frozen=True):
         context: What is known about user and moment.
         earlier: What the same call has chosen already: offers and placements, in the
             order of its decisions.
-        most: How many offers its call wants at the most, those of `earlier` too.
+        most: How many offers its call wants at the most, those of `earlier` too; it
+            changes no decision.
     """
 
     decision_id: str

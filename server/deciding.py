@@ -103,26 +103,41 @@ class Decider:
             StoreUnavailableError: If others always were faster; the same call may be
                 sent again.
         """
-        root, call_id = root_of(opportunity.decision_id), opportunity.decision_id
+        root, first_id = root_of(opportunity.decision_id), opportunity.decision_id
         answers: list[Answer] = []
         asked = opportunity
         while True:
-            answer = await self._one(asked, call_id)
+            answer = await self._decide_one(asked, first_id)
             answers.append(answer)
             decision = answer.verdict.decision
-            made = decision.opportunity
-            kept = made.decision_id != asked.decision_id
-            # A retry that wants more or fewer gets what the first try wanted.
-            if kept or decision.chosen == NO_OFFER or len(answers) == made.most:
+            # A retry goes on with what the first try asked, whatever it asks itself.
+            stored = decision.opportunity
+            kept = stored.decision_id != asked.decision_id
+            if kept or decision.chosen == NO_OFFER or len(answers) >= stored.most:
                 return answers
             action = answer.catalogue.actions[decision.chosen]
             asked = msgspec.structs.replace(
-                opportunity,
+                stored,
                 decision_id=decision_id(
                     root, opportunity.user_id, request_id, len(answers)
                 ),
+                at_ms=opportunity.at_ms,
                 earlier=(*asked.earlier, (action.offer_id, action.placement_id)),
             )
+
+    async def resume(self, first_id: str, request_id: str, at_ms: int) -> list[Answer]:
+        """Answer a retry by what the first try asked; with nothing, if there was none.
+
+        Args:
+            first_id: The id of the first decision of the request.
+            request_id: The request.
+            at_ms: The time.
+        """
+        stored = await self._store.decisions(first_id)
+        if not stored or stored[0].opportunity.decision_id != first_id:
+            return await self.recall(stored)
+        asked = msgspec.structs.replace(stored[0].opportunity, at_ms=at_ms)
+        return await self.decide(asked, request_id)
 
     async def recall(self, decisions: Sequence[Decision]) -> list[Answer]:
         """Find again what an earlier try of the same request was answered."""
@@ -179,13 +194,15 @@ class Decider:
 
         return why
 
-    async def _one(self, opportunity: Opportunity, call_id: str) -> Answer:
+    async def _decide_one(self, opportunity: Opportunity, first_id: str) -> Answer:
         """Decide until no other request has changed the past meanwhile."""
         root = root_of(opportunity.decision_id)
         account = bool(opportunity.account_id)
+        call_id = first_id if opportunity.earlier else ""
+        alone = opportunity.most == 1 and not opportunity.earlier
         for _ in range(_ROUNDS_MAX):
             seen = await self._store.past(root, opportunity.user_id, account=account)
-            if opportunity.most == 1 and seen.user.history.stuck:
+            if alone and seen.user.history.stuck:
                 kept = await self._again(opportunity, seen)
                 if kept is not None:
                     return kept
@@ -234,10 +251,11 @@ class Decider:
             )
         except LeaseLostError as error:
             self._supplies.forget(error.lease_ids)
-        finally:
-            if stored is not decision:
-                for hold in holds:
-                    self._supplies.undo(hold)
+        # Who is cancelled, or told that the store is not available, undoes nothing: it
+        # may be stored yet. What it was not stored with is free when the lease ends.
+        if stored is not decision:
+            for hold in holds:
+                self._supplies.undo(hold)
         return stored
 
     async def _prepare(
@@ -273,25 +291,27 @@ class Decider:
         one after the other.
         """
         limits, amounts = _needs(actions, catalogue, day)
-        exhausted: set[str] = set()
-        asked = set(limits)
-        while asked:
+        exhausted: dict[str, str] = {}
+        while True:
+            # All of them at once and again, for what was secured before the loop
+            # turned others may have taken.
             gone = await self._supplies.prepare(
-                {name: (limits[name], amounts[name][-1]) for name in asked}
+                {name: (limits[name], some[-1]) for name, some in amounts.items()}
             )
+            if not gone:
+                return frozenset(exhausted.values())
             for name in gone:
-                payable = [a for a in amounts[name] if a < amounts[name][-1]]
-                amounts[name] = payable
-                exhausted = {e for e in exhausted if e.partition(">")[0] != name}
-                exhausted.add(f"{name}>{payable[-1]}" if payable else name)
-            asked = {name for name in gone if amounts[name]}
-        return frozenset(exhausted)
+                dearest = amounts[name][-1]
+                payable = [amount for amount in amounts.pop(name) if amount < dearest]
+                exhausted[name] = f"{name}>{payable[-1]}" if payable else name
+                if payable:
+                    amounts[name] = payable
 
     async def _again(self, opportunity: Opportunity, seen: StoredPast) -> Answer | None:
         """Return what the request was answered with, or what a placement keeps to."""
         stored = await self._store.decisions(opportunity.decision_id)
         if stored:
-            return (await self.recall(stored))[0]
+            return (await self.recall(stored[:1]))[0]
         return await self._sticky(opportunity, seen)
 
     async def _sticky(

@@ -182,8 +182,8 @@ class DecisionService(DecisionServiceServicer):
     async def _earlier(
         self, request: pb.GetOfferRequest, request_id: str
     ) -> list[Answer]:
-        first = codec.decision_id_of(request, request_id, self._tenant)
-        return await self._decider.recall(await self._store.decisions(first))
+        first_id = codec.decision_id_of(request, request_id, self._tenant)
+        return await self._decider.resume(first_id, request_id, self._clock())
 
     async def _all_earlier(
         self, request: pb.BatchGetOffersRequest, request_ids: list[str]

@@ -88,7 +88,7 @@ class Supplies:
             StoreUnavailableError: If it cannot be said of one.
         """
         now_ms = self._clock()
-        asked: set[str] = set()
+        told: set[str] = set()
         while True:
             scarce = [
                 n for n, (lim, need) in needs.items() if not self._has(n, lim, need)
@@ -97,12 +97,14 @@ class Supplies:
                 n
                 for n in scarce
                 if not self._refused(n, *needs[n])
-                or not (n in asked or self._refusals[n].believed_at(now_ms))
+                or not (n in told or self._refusals[n].believed_at(now_ms))
             ]
             if not missing:
                 return frozenset(scarce)
+            before = {n: self._refusals.get(n) for n in missing}
             await asyncio.gather(*(self._lease(n, *needs[n]) for n in missing))
-            asked.update(missing)  # An answer to this call holds, however late it is.
+            # An answer to this call holds, however late it is.
+            told |= {n for n in missing if self._refusals.get(n) is not before[n]}
 
     def take(self, name: str, amount: int, *, decision_id: str, until_ms: int) -> Hold:
         """Take what was prepared, for a decision that is to be stored now.

@@ -160,7 +160,7 @@ class ServingStore(SupplyStore, Protocol):
 
         Args:
             decision: The decision.
-            call_id: The first decision of its call; itself, where it is empty.
+            call_id: The first decision of its call; empty where this is the first.
             seen: The past that it was made on.
             after: The histories with what the decision reserves; none where it
                 reserves nothing, so that the versions stay as they are.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
+from typing import Any
 
+import grpc
 import pytest
 
 from opportune.v1 import Decision, Purchase, RecordEventRequest
+from server.stores.base import LeaseLostError
 from tests.server import kit
 from tests.server.kit import Shop
 
@@ -122,6 +127,39 @@ async def test_no_more_is_promised_than_there_is_however_many_ask_at_once(
     explained = await eager.explain(silent)
     assert list(explained.exhausted_supplies) == ["inventory:lamp"]
     assert explained.rejections[0].found == "lamp: none left"
+
+
+async def test_who_gives_up_while_it_is_stored_has_taken_it_all_the_same(
+    eager: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a lease of all three, and a request that gives up while the store is held
+    assert not await eager.services.supplies.prepare({"inventory:lamp": (3, 3)})
+    request = eager.request("hasty", offer_ids=["lamp"])
+    with closing(sqlite3.connect(eager.path, isolation_level=None)) as holder:
+        holder.execute("begin immediate")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await eager.stub.GetOffer(request, timeout=0.1)
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    lost: list[LeaseLostError] = []
+    commit = eager.store.commit
+
+    async def watched(decision: Any, **how: Any) -> Any:
+        try:
+            return await commit(decision, **how)
+        except LeaseLostError as error:
+            lost.append(error)
+            raise
+
+    monkeypatch.setattr(eager.store, "commit", watched)
+
+    # When others ask for what is left
+    others = await sold(eager, "first", "second", "third")
+
+    # Then nobody drew what was not there, and the hasty one has a lamp
+    assert len(others) == 2
+    assert lost == []
+    (decision,) = (await eager.stub.GetOffer(request)).decisions
+    assert decision.offer_id == "lamp"
 
 
 async def test_a_decision_for_what_may_be_used_up_is_repeated_bit_for_bit(

@@ -175,31 +175,58 @@ async def test_a_retry_is_answered_with_the_same_list(
     assert shop.counts() == before
 
 
-async def test_a_call_that_was_cut_short_is_gone_on_with(
-    eager: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a call for three offers, of which the store could take only two
-    request = eager.request("ada", "list", max_decisions=3)
-    commit, made = eager.store.commit, itertools.count()
+async def cut(shop: Shop, request: GetOfferRequest, after: int) -> list[str]:
+    """Send a request of which the store takes only so many decisions; return them."""
+    commit, made = shop.store.commit, itertools.count()
 
     async def fails(decision: Any, **how: Any) -> Any:
-        if next(made) == 2:
+        if next(made) == after:
             raise StoreUnavailableError(0.1)
         return await commit(decision, **how)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(eager.store, "commit", fails)
-        refusal = await kit.refused(eager.stub.GetOffer(request))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shop.store, "commit", fails)
+        refusal = await kit.refused(shop.stub.GetOffer(request))
     assert refusal.code == grpc.StatusCode.UNAVAILABLE
-    kept = kit.rows(eager.path, "select decision_id from decision order by position")
-    assert len(kept) == 2
+    kept = kit.rows(shop.path, "select decision_id from decision order by position")
+    assert len(kept) == after
+    return [decision_id for (decision_id,) in kept]
 
-    # When it is sent again
-    again = (await eager.stub.GetOffer(request)).decisions
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 20])
+async def test_a_call_that_was_cut_short_is_gone_on_with(
+    eager: Shop, most: int
+) -> None:
+    # Given a call for three offers, of which the store could take only two
+    request = eager.request("ada", "list", "card", max_decisions=3)
+    kept = await cut(eager, request, 2)
+
+    # When it is sent again, for as many or not
+    again = GetOfferRequest()
+    again.CopyFrom(request)
+    again.max_decisions = most
+    answers = [(await eager.stub.GetOffer(each)).decisions for each in (again, request)]
 
     # Then the two are in the answer, and the third is decided
-    assert [(d.decision_id,) for d in again[:2]] == kept
-    assert offers(list(again)) == ["tea", "jam", "pro"]
+    for decisions in answers:
+        assert kept == [kit.id_of(decision) for decision in decisions[:2]]
+        assert offers(list(decisions)) == ["tea", "jam", "pro"]
+
+
+async def test_a_call_is_gone_on_with_where_its_placement_is_gone(eager: Shop) -> None:
+    # Given a call that was cut short, and a catalogue without one of its placements
+    request = eager.request("ada", "card", "list", max_decisions=3)
+    kept = await cut(eager, request, 1)
+    gone = CATALOGUE.replace("[placements.card]\n", "").replace(', "card"]', "]")
+    await kit.change_catalogue(eager, gone.replace('["card"]', '["list"]'))
+
+    # When it is sent again
+    decisions = (await eager.stub.GetOffer(request)).decisions
+
+    # Then it is as long as it was to be
+    assert kit.id_of(decisions[0]) == kept[0]
+    assert len(decisions) == 3
+    assert decisions == (await eager.stub.GetOffer(request)).decisions
 
 
 async def test_caps_bind_across_slots_and_across_calls_at_once(

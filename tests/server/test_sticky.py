@@ -13,6 +13,7 @@ from opportune.v1 import (
     Context,
     Decision,
     EndCriticalRequest,
+    GetOfferRequest,
     Purchase,
     RecordEventRequest,
     SetPreferencesRequest,
@@ -54,6 +55,24 @@ STICKY_MS = kit.HOUR_MS
 @pytest.fixture
 def catalogue_text() -> str:
     return CATALOGUE
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_a_retry_of_a_list_is_that_list_whatever_a_placement_keeps_to(
+    eager: Shop, most: int
+) -> None:
+    # Given a list, of which one is in a placement that keeps to it
+    request = eager.request("ada", "home", "till", max_decisions=3)
+    first = await eager.stub.GetOffer(request)
+
+    # When it is asked for again
+    again = GetOfferRequest()
+    again.CopyFrom(request)
+    again.max_decisions = most
+
+    # Then nothing else is the answer
+    assert await eager.stub.GetOffer(again) == first
+    assert kit.rows(eager.path, "select * from answer") == []
 
 
 async def test_a_placement_keeps_to_its_decision_for_its_time(

@@ -20,7 +20,7 @@ class Made(NamedTuple):
     """A decision, and all that is stored with it.
 
     Attributes:
-        call_id: The first decision of its call.
+        call_id: The first decision of its call; empty where this is the first.
         record: The decision, as it is written.
         user: The user's history after it, likewise; none where it stays as it is.
         account: The same of the account.
@@ -49,9 +49,14 @@ def answer(db: sqlite3.Connection, decision_id: str, kept_id: str) -> Decision:
     Returns:
         What it is answered with first.
     """
-    if not load_call(db, decision_id):
-        db.execute("insert into answer values (?, ?)", (decision_id, kept_id))
-    return load_call(db, decision_id)[0]
+    stored = _load_first(db, decision_id)
+    if stored is not None:
+        return stored
+    kept = load_decision(db, kept_id)
+    if kept is None:
+        raise ValueError(f"there is no decision {kept_id}")
+    db.execute("insert into answer values (?, ?)", (decision_id, kept_id))
+    return kept
 
 
 def load_call(db: sqlite3.Connection, decision_id: str) -> list[Decision]:
@@ -59,11 +64,19 @@ def load_call(db: sqlite3.Connection, decision_id: str) -> list[Decision]:
     stored = _load_own(db, decision_id)
     if stored:
         return stored
+    kept = _load_kept(db, decision_id)
+    return [] if kept is None else [kept]
+
+
+def _load_first(db: sqlite3.Connection, decision_id: str) -> Decision | None:
+    return load_decision(db, decision_id) or _load_kept(db, decision_id)
+
+
+def _load_kept(db: sqlite3.Connection, decision_id: str) -> Decision | None:
     row = db.execute(
         "select kept_id from answer where decision_id = ?", (decision_id,)
     ).fetchone()
-    kept = None if row is None else load_decision(db, row[0])
-    return [] if kept is None else [kept]
+    return None if row is None else load_decision(db, row[0])
 
 
 def _load_own(db: sqlite3.Connection, decision_id: str) -> list[Decision]:
@@ -87,13 +100,13 @@ def commit(db: sqlite3.Connection, made: Made) -> Decision | frozenset[str] | No
     decision_id, user_id = opportunity.decision_id, opportunity.user_id
     inserted = db.execute(
         "insert into decision(decision_id, at_ms, record, call_id)"
-        " select ?1, ?2, ?3, nullif(?4, ?1)"
+        " select ?1, ?2, ?3, nullif(?4, '')"
         " where not exists(select 1 from answer where decision_id = ?1)"
         " on conflict do nothing",
         (decision_id, opportunity.at_ms, made.record, made.call_id),
     )
     if inserted.rowcount == 0:
-        return load_decision(db, decision_id) or load_call(db, decision_id)[0]
+        return _load_first(db, decision_id)
     # Were a silence taken on a history that has changed, and an offer not, then what
     # is logged would depend on what was drawn.
     root = root_of(decision_id)

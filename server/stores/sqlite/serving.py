@@ -75,12 +75,12 @@ class SQLiteServing:
         """See `ServingStore.commit`."""
         made = calls.Made(
             decision,
-            call_id or decision.opportunity.decision_id,
+            call_id,
             encode_decision(decision),
             seen,
             None if after is None else encode(after.user),
             None if after is None or after.account is None else encode(after.account),
-            holds,
+            tuple(holds),
         )
         stored = await self._writer.write(
             lambda db: calls.commit(db, made), durable=False
