@@ -9,10 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from policies.exploration import EpsilonGreedy, Exploration, Softmax, SquareCB
+from policies.explorations import (
+    UCB,
+    ByScore,
+    EpsilonGreedy,
+    Exploration,
+    First,
+    InverseGap,
+    Softmax,
+    SquareCB,
+)
 from policies.model import FloatArray
 
-EXPLORATIONS = [
+EXPLORATIONS: list[ByScore] = [
     EpsilonGreedy(epsilon=0.0),
     EpsilonGreedy(epsilon=0.1),
     EpsilonGreedy(epsilon=1.0),
@@ -22,6 +31,12 @@ EXPLORATIONS = [
     SquareCB(),
     SquareCB(gamma_scale=1e9, gamma_exponent=1.0),
     SquareCB(gamma_scale=5e-324, gamma_exponent=0.0),
+    InverseGap(),
+    InverseGap(error=1e-9, horizon=10**12),
+    InverseGap(error=1e9, horizon=1),
+    UCB(),
+    First(rewards=0),
+    First(),
 ]
 
 any_scores = arrays(
@@ -36,7 +51,7 @@ any_count = st.integers(0, 2**63)
 @settings(deadline=None, max_examples=40)
 @given(scores=any_scores, learned=any_count)
 def test_any_finite_scores_give_a_distribution(
-    exploration: Exploration, scores: FloatArray, learned: int
+    exploration: ByScore, scores: FloatArray, learned: int
 ) -> None:
     distribution = exploration.distribution(scores, learned=learned)
 
@@ -50,7 +65,7 @@ def test_any_finite_scores_give_a_distribution(
 @settings(deadline=None, max_examples=40)
 @given(scores=any_scores, learned=any_count)
 def test_a_better_action_is_never_less_likely(
-    exploration: Exploration, scores: FloatArray, learned: int
+    exploration: ByScore, scores: FloatArray, learned: int
 ) -> None:
     distribution = exploration.distribution(scores, learned=learned)
 
@@ -60,7 +75,7 @@ def test_a_better_action_is_never_less_likely(
 
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
-def test_the_scores_are_left_as_they_were(exploration: Exploration) -> None:
+def test_the_scores_are_left_as_they_were(exploration: ByScore) -> None:
     scores = np.array([0.1, 0.3, 0.3])
 
     exploration.distribution(scores, learned=3)
@@ -69,7 +84,7 @@ def test_the_scores_are_left_as_they_were(exploration: Exploration) -> None:
 
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
-def test_one_action_alone_is_certain(exploration: Exploration) -> None:
+def test_one_action_alone_is_certain(exploration: ByScore) -> None:
     distribution = exploration.distribution(np.array([-3.0]), learned=7)
 
     assert distribution.tolist() == [1.0]
@@ -77,7 +92,7 @@ def test_one_action_alone_is_certain(exploration: Exploration) -> None:
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
 def test_actions_that_are_equally_good_are_equally_likely(
-    exploration: Exploration,
+    exploration: ByScore,
 ) -> None:
     distribution = exploration.distribution(np.full(4, 0.2), learned=9)
 
@@ -144,7 +159,7 @@ def test_what_is_out_of_range_is_refused_with_its_range(
 
 @pytest.mark.parametrize("exploration", EXPLORATIONS, ids=str)
 def test_an_exploration_is_read_back_from_a_file_by_its_kind(
-    exploration: Exploration,
+    exploration: ByScore,
 ) -> None:
     written = msgspec.json.encode(exploration)
 
