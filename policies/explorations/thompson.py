@@ -16,9 +16,9 @@ __all__ = ["Thompson", "chances_to_be_best"]
 _REACH = 5.5
 """Beyond so many standard deviations nothing is expected: 2e-8 of a normal."""
 
-_FIRST_CELLS = 32
-_PARTS = 6
-_ERROR_MAX = 1e-3
+_FIRST_CELLS = 48
+_CUTS = np.arange(1, 6)[:, np.newaxis] / 6.0
+_ERROR_MAX = 3e-4
 _PASSES_MAX = 14
 _CERTAIN = 1e-9
 """A deviation of so little of the largest one is none."""
@@ -97,10 +97,10 @@ def chances_to_be_best(mean: FloatArray, deviation: FloatArray) -> FloatArray:
     the distribution Φₐ of a. The line is cut into cells; within one Gₐ is taken to be
     straight, and is then integrated exactly, so that it does not matter how narrow Φₐ
     is. A cell adds at most ΔGₐ·ΔΦₐ to the error, whatever the shape of Gₐ: cells in
-    which that is above 0.001 for any action are cut again. As Gₐ is nearly straight
+    which that is above 0.0003 for any action are cut again. As Gₐ is nearly straight
     within them, little is left of that bound: no chance is off by more than 0.001. The
     tests compare with integrals at high precision, over deviations that are alike and
-    deviations that differ a billionfold, where 0.0005 was the most that was found.
+    deviations that differ a hundred-millionfold; of 22,000 the worst was off by 0.0006.
 
     Certain ones, whose deviation is 0 or nothing beside the largest, share the chance
     that none of the others is above the best of them.
@@ -142,44 +142,42 @@ def _integrated(
     """Return the chances of being the largest, and that all are below `low`."""
     m, s = mean[:, np.newaxis], deviation[:, np.newaxis]
     x = np.linspace(low, high, _FIRST_CELLS + 1)
-    cdf, density = _normal((x - m) / s)
     for left in reversed(range(_PASSES_MAX)):
+        z = (x - m) / s
+        bell = np.exp(-0.5 * z * z)
+        cdf = _cdf(z, bell)
         all_below = cdf.prod(axis=0)
         # From `low` on each is at least Φ(−5.5), so that nothing is divided by 0.
         others = all_below / cdf
-        rise, mass = np.diff(others), np.diff(cdf)
+        rise = others[:, 1:] - others[:, :-1]
+        mass = cdf[:, 1:] - cdf[:, :-1]
         rough = np.flatnonzero((rise * mass).max(axis=0) > _ERROR_MAX)
         if not left or not rough.size:
             break
-        width = x[rough + 1] - x[rough]
-        inside = x[rough, np.newaxis] + width[:, np.newaxis] * (
-            np.arange(1, _PARTS) / _PARTS
-        )
-        at = np.repeat(rough + 1, _PARTS - 1)
-        more = inside.ravel()
-        cdf_more, density_more = _normal((more - m) / s)
-        x = np.insert(x, at, more)
-        cdf = np.insert(cdf, at, cdf_more, axis=1)
-        density = np.insert(density, at, density_more, axis=1)
+        cuts = x[rough] + (x[rough + 1] - x[rough]) * _CUTS
+        x = np.sort(np.concatenate([x, cuts.ravel()]))
     # ∫ (x − xⱼ) dΦ over a cell is known exactly.
-    moment = (m - x[:-1]) * mass - s * np.diff(density)
-    slope = rise / np.maximum(np.diff(x), np.finfo(np.float64).tiny)
+    density = bell * (1.0 / math.sqrt(2.0 * math.pi))
+    moment = (m - x[:-1]) * mass - s * (density[:, 1:] - density[:, :-1])
+    slope = rise / np.maximum(x[1:] - x[:-1], np.finfo(np.float64).tiny)
     chances = (others[:, :-1] * mass + slope * moment).sum(axis=1)
     return np.maximum(chances, 0.0), float(all_below[0])
 
 
-def _normal(z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the standard normal distribution, to 1e-7, and its density.
+def _cdf(z: FloatArray, bell: FloatArray) -> FloatArray:
+    """Return the standard normal distribution, to 1e-7.
+
+    Args:
+        z: Where.
+        bell: exp(−z²/2) there.
 
     References:
         M. Abramowitz and I. A. Stegun. Handbook of mathematical functions. 1964,
         7.1.26.
     """
-    bell = np.exp(-0.5 * z * z)
     t = 1.0 / (1.0 + (0.3275911 * math.sqrt(0.5)) * np.abs(z))
     tail = 0.5307027145 * t - 0.7265760135
     for coefficient in (0.7107068705, -0.142248368, 0.127414796):
         tail = tail * t + coefficient
-    tail *= t
-    tail *= bell
-    return np.where(z < 0.0, tail, 1.0 - tail), bell * (1.0 / math.sqrt(2.0 * math.pi))
+    tail *= t * bell
+    return np.where(z < 0.0, tail, 1.0 - tail)
