@@ -34,5 +34,5 @@ def selection_entropy(weights: Sequence[float]) -> float:
     if not (min(weights) >= 0.0 and 0.0 < total < math.inf):
         raise ValueError(f"weights must be 0 or more, together above 0: {weights}")
     shares = [weight / total for weight in weights]
-    nats = -math.fsum([share * math.log(share) for share in shares if share])
+    nats = 0.0 - math.fsum([share * math.log(share) for share in shares if share])
     return min(max(nats / math.log(len(weights)), 0.0), 1.0)

@@ -31,19 +31,19 @@ def inverse_gaps(scores: FloatArray, gamma: float) -> FloatArray:
     """Return 1 / (n + γ·gap) for what trails the best of n, and the rest for that.
 
     Args:
-        scores: Finite, shape (n_actions,). Of those that are equally good, the first
-            is the best.
+        scores: Finite, shape (n_actions,). Those that are equally good share the rest.
         gamma: γ, finite, 0 or more.
 
     Examples:
         >>> inverse_gaps(np.array([0.0, 0.5]), gamma=16.0)
         array([0.1, 0.9])
     """
-    best = scores.argmax()
+    highest = scores.max()
     with np.errstate(over="ignore"):
         # A gap that overflows stays finite, for 0 · ∞ is not a number.
-        gaps = np.minimum(scores[best] - scores, np.finfo(np.float64).max)
+        gaps = np.minimum(highest - scores, np.finfo(np.float64).max)
         distribution: FloatArray = 1.0 / (scores.size + gamma * gaps)
+    best = scores == highest
     distribution[best] = 0.0
-    distribution[best] = 1.0 - distribution.sum()
+    distribution[best] = (1.0 - distribution.sum()) / np.count_nonzero(best)
     return distribution

@@ -77,8 +77,8 @@ class InverseGap(
             learned: How many rewards the model has learned, 0 or more.
 
         Returns:
-            Probabilities that sum to 1, shape (n_actions,). Of actions that are
-            equally good, the first is the best.
+            Probabilities that sum to 1, shape (n_actions,). The best share what is
+            left.
         """
         epoch = 1 << learned.bit_length() - 1 if learned else 0
         rewards = self.horizon or epoch

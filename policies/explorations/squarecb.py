@@ -70,8 +70,8 @@ class SquareCB(
             learned: How many rewards the model has learned, 0 or more.
 
         Returns:
-            Probabilities that sum to 1, shape (n_actions,). Of actions that are
-            equally good, the first is the best.
+            Probabilities that sum to 1, shape (n_actions,). The best share what is
+            left.
         """
         gamma = self.gamma_scale * float(learned) ** self.gamma_exponent
         return inverse_gaps(scores, gamma)
