@@ -34,6 +34,7 @@ from policies.model import (
     Track,
 )
 from policies.policy import (
+    EpsilonGreedy,
     LearnerSettings,
     LinUCBSettings,
     Policy,
@@ -103,7 +104,7 @@ def _case(learner: LearnerSettings, size: int) -> _Case:
     requests = workload.requests(seed=3)
     messages = list(itertools.islice(requests, _ASKED))
     opportunities = [_read(message, catalogue) for message in messages]
-    policy = Policy(PolicySettings(learner=learner))
+    policy = Policy(PolicySettings(learner, EpsilonGreedy()))
     for number in range(_LESSONS):
         context = opportunities[number % _ASKED].context
         # A step that shares no factor with the size, so that every action has its turn.
@@ -153,7 +154,7 @@ def _decider(case: _Case) -> Callable[[Opportunity], Verdict]:
 def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]:
     """Return each stage of a request, with inputs as the stage before leaves them."""
     catalogue, policy, past, messages, opportunities = case
-    exploration, salt = policy.settings.exploration, policy.settings.salt
+    exploration, salt = EpsilonGreedy(), policy.settings.salt
     actions, _ = eligible(opportunities[0], catalogue, past)
     features = [context_features(o.context, catalogue.features) for o in opportunities]
     scores = [policy.score(context, actions) for context in features]

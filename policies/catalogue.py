@@ -35,10 +35,12 @@ from policies.messages import Parameter, Wording
 from policies.model import (
     ACTIONS_MAX,
     NO_OFFER,
+    NO_TRAFFIC,
     Action,
     Features,
     FeatureValue,
     Subject,
+    Traffic,
 )
 from policies.rules import Expression, Rule
 from policies.specs import (
@@ -495,6 +497,9 @@ class _Compiler:
         )
         actions = self.of_offer[offer_id] = list[Action]()
         described = self._known(spec.features, "offers", offer_id)
+        traffic = NO_TRAFFIC
+        if spec.traffic is not None:
+            traffic = Traffic(*msgspec.structs.astuple(spec.traffic))
         for creative_id, creative in (spec.creatives or _PLAIN).items():
             where = ("offers", offer_id, "creatives", creative_id)
             wording = self._known(creative.features, *where)
@@ -504,7 +509,9 @@ class _Compiler:
             for placement_id in spec.placements:
                 names = (offer_id, creative_id, placement_id)
                 features = (*self._in_common(names, spec), *described, *wording)
-                action = Action(len(self.actions), *names, features, spec.priority)
+                action = Action(
+                    len(self.actions), *names, features, spec.priority, traffic
+                )
                 self.actions.append(action)
                 actions.append(action)
                 plain = alike is not None and creative is _DEFAULT

@@ -25,6 +25,7 @@ from policies.model import (
     NO_CONDITIONS,
     NO_HISTORY,
     NO_OFFER,
+    PROBABILITY_UNITS,
     Action,
     Conditions,
     Decision,
@@ -139,7 +140,8 @@ def decide(
     seen = _seen(opportunity, catalogue, past)
     actions, rejections = eligible(opportunity, catalogue, seen)
     context = context_features(opportunity.context, catalogue.features)
-    probabilities = to_units(policy.distribution(context, actions))
+    chances = policy.chances(context, actions)
+    probabilities = to_units(chances.probabilities)
     chosen = actions[draw(probabilities, opportunity.decision_id, policy.salt)]
     decision = Decision(
         opportunity=opportunity,
@@ -153,6 +155,7 @@ def decide(
         probabilities=probabilities,
         chosen=chosen.index,
         valid_until_ms=_valid_until_ms(opportunity, catalogue, chosen),
+        floor=_floor(chances.floor, probabilities),
     )
     return Verdict(decision, rejections)
 
@@ -593,6 +596,14 @@ def _seen(opportunity: Opportunity, catalogue: Catalogue, past: Past) -> Past:
         relevant(past.account, at_ms, memory, offers=offers, account=True),
         past.conditions,
     )
+
+
+def _floor(floor: float, probabilities: Sequence[int]) -> int:
+    """Return in billionths what every action was sure of, as it is stored."""
+    if floor == 0.0:
+        return 0
+    # What is possible has one billionth; and who takes up the rounding may lose some.
+    return min(max(int(floor * PROBABILITY_UNITS), 1), *probabilities)
 
 
 def _valid_until_ms(

@@ -22,6 +22,7 @@ __all__ = [
     "NO_OFFER",
     "NO_PREFERENCES",
     "NO_STATE",
+    "NO_TRAFFIC",
     "PROBABILITY_UNITS",
     "Action",
     "Conditions",
@@ -51,6 +52,7 @@ __all__ = [
     "Subject",
     "Tally",
     "Track",
+    "Traffic",
     "Usage",
 ]
 
@@ -185,6 +187,28 @@ class Opportunity(_Noun, frozen=True):
     most: int = 1
 
 
+class Traffic(msgspec.Struct, frozen=True):
+    """How often an offer is to be chosen; the policy's settings where nothing is said.
+
+    Attributes:
+        least: The least share of the decisions in which it is eligible, 0 to 1.
+        most: The most share, 0 to 1.
+        new_outcomes: Until how many of its rewards are learned it is new.
+        new_least: The least share while it is new.
+        new_most: The most share while it is new.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    new_outcomes: int | None = None
+    new_least: float | None = None
+    new_most: float | None = None
+
+
+NO_TRAFFIC = Traffic()
+"""Nothing is said."""
+
+
 class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """One (offer, creative, placement) that could be shown, or no offer.
 
@@ -192,6 +216,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
         index: Its place in the catalogue's actions.
         features: What learners know of it beside its name.
         priority: Which goes first where nothing else tells actions apart: the higher.
+        traffic: How often its offer is to be chosen.
     """
 
     index: int
@@ -200,6 +225,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     placement_id: str
     features: Features
     priority: int = 0
+    traffic: Traffic = NO_TRAFFIC
 
     @cached_property
     def name(self) -> str:
@@ -462,6 +488,8 @@ class Decision(_Noun, frozen=True):
         valid_until_ms: Until when the choice may be shown.
         account: What was known of the account's past; nothing for a user without one.
         conditions: What held for everybody.
+        floor: The least chance, in billionths, that each of the actions was sure to
+            have, whatever its score; 0 where nothing was sure.
     """
 
     opportunity: Opportunity
@@ -475,6 +503,7 @@ class Decision(_Noun, frozen=True):
     history: History = NO_HISTORY
     account: History = NO_HISTORY
     conditions: Conditions = NO_CONDITIONS
+    floor: int = 0
 
     @property
     def propensity(self) -> float:

@@ -9,16 +9,33 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from policies.exploration import EpsilonGreedy, Exploration, Softmax, SquareCB
-from policies.learners.base import Learner
+from policies.explorations import (
+    UCB,
+    EpsilonGreedy,
+    Exploration,
+    First,
+    InverseGap,
+    Softmax,
+    SquareCB,
+    Thompson,
+)
+from policies.learners.base import Beliefs, Learner
 from policies.learners.linucb import LinUCB, LinUCBSettings
 from policies.learners.priority import Priority, PrioritySettings
+from policies.learners.sealing import is_sealed, seal, unseal
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.model import Action, Features, FloatArray
+from policies.traffic import Chances, TrafficSettings, bounded
 
 __all__ = [
+    "UCB",
+    "Chances",
     "EpsilonGreedy",
+    "Exploration",
+    "First",
+    "InverseGap",
     "LearnerSettings",
     "LinUCBSettings",
     "Policy",
@@ -26,6 +43,8 @@ __all__ = [
     "PrioritySettings",
     "Softmax",
     "SquareCB",
+    "Thompson",
+    "TrafficSettings",
     "VowpalWabbitSettings",
 ]
 
@@ -33,6 +52,9 @@ LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
 """Every learner; `kind` says in a file of settings which one is meant."""
 
 _priority_of = attrgetter("priority")
+_KIND = "policy"
+_LATER = ("traffic",)
+"""Tables that came later: at their defaults they are no part of a version."""
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +80,15 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Two policies with the same salt draw alike where they agree.
     """
+
+    traffic: TrafficSettings = TrafficSettings()
+    """Bounds of the distribution that exploration makes."""
+
+    @property
+    def floor(self) -> float:
+        """The share of decisions that all eligible actions have in equal parts."""
+        floor = self.traffic.floor
+        return self.exploration.floor if floor is None else floor
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -102,6 +133,8 @@ class Policy:
         salt: What its draws are mixed with.
         model: As given.
         learned: As given, and one more for each call of `learn`.
+        outcomes: By offer, how many of its rewards were learned; under an empty name,
+            those of silence.
         learner: What has learned, and scores.
 
     Examples:
@@ -113,6 +146,8 @@ class Policy:
         >>> policy.learn((("constant", 1.0),), tea, reward=1.0, propensity=0.5)
         >>> policy.distribution((("constant", 1.0),), [tea, jam])
         array([0.95, 0.05])
+        >>> policy.chances((("constant", 1.0),), [tea, jam]).floor, policy.outcomes
+        (0.05, {'tea': 1})
     """
 
     def __init__(
@@ -131,6 +166,10 @@ class Policy:
         self.salt = settings.salt
         self.model = model
         self.learned = learned
+        self.outcomes: dict[str, int] = {}
+        if snapshot is not None and is_sealed(_KIND, snapshot):
+            saved = msgspec.msgpack.decode(unseal(_KIND, snapshot), type=_Saved)
+            self.outcomes, snapshot = saved.outcomes, saved.learner
         self.learner: Learner = _learner(
             settings.learner, snapshot, previous.learner if previous else None
         )
@@ -153,6 +192,24 @@ class Policy:
             raise ValueError(f"scores must be finite, not {scores}")
         return scores
 
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        """Return what each action is expected to earn, and how sure that is.
+
+        Args:
+            context: What is known of user and moment.
+            actions: At least one.
+
+        Raises:
+            ValueError: If a belief is not finite, or a deviation is below 0.
+        """
+        beliefs = self.learner.believe(context, actions)
+        mean, deviation = beliefs
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+            raise ValueError(f"beliefs must be finite, not {beliefs}")
+        if deviation.min() < 0.0:
+            raise ValueError(f"deviations must be 0 or more, not {deviation}")
+        return beliefs
+
     def distribution(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         """Return the probability with which each action is to be chosen.
 
@@ -168,8 +225,41 @@ class Policy:
         Raises:
             ValueError: If a score is not finite.
         """
-        scores = _untied(self.score(context, actions), actions)
-        return self.settings.exploration.distribution(scores, learned=self.learned)
+        return self.chances(context, actions).probabilities
+
+    def chances(self, context: Features, actions: Sequence[Action]) -> Chances:
+        """Return the same with the least probability that each action was sure of.
+
+        Args:
+            context: What is known of user and moment.
+            actions: The eligible actions, at least one.
+
+        Raises:
+            ValueError: If a score is not finite.
+        """
+        explored = Chances(
+            self._explored(context, actions),
+            self.settings.exploration.least(len(actions), learned=self.learned),
+        )
+        settings = self.settings
+        return bounded(
+            explored, actions, settings.traffic, settings.floor, self.outcomes
+        )
+
+    def _explored(self, context: Features, actions: Sequence[Action]) -> FloatArray:
+        """Return the distribution before it is bounded."""
+        exploration = self.settings.exploration
+        if isinstance(exploration, Thompson):
+            mean, deviation = self.believe(context, actions)
+            certain = deviation == 0.0
+            return exploration.distribution(
+                _untied(mean, actions, among=certain), deviation
+            )
+        if isinstance(exploration, UCB):
+            scores = exploration.bounds(*self.believe(context, actions))
+        else:
+            scores = self.score(context, actions)
+        return exploration.distribution(_untied(scores, actions), learned=self.learned)
 
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float
@@ -184,18 +274,42 @@ class Policy:
         """
         self.learner.learn(context, action, reward=reward, propensity=propensity)
         self.learned += 1
+        self.outcomes[action.offer_id] = self.outcomes.get(action.offer_id, 0) + 1
 
     def save(self) -> bytes:
         """Return all that was learned: the same bytes for the same learning."""
-        return self.learner.save()
+        saved = _Saved(dict(sorted(self.outcomes.items())), self.learner.save())
+        return seal(_KIND, msgspec.msgpack.encode(saved))
 
 
-def _untied(scores: FloatArray, actions: Sequence[Action]) -> FloatArray:
-    """Let the best of equal scores be those of the highest priority, by a hair."""
+class _Saved(msgspec.Struct, array_like=True):
+    """What is saved: how many rewards of each offer were learned, and the learner."""
+
+    outcomes: dict[str, int]
+    learner: bytes
+
+
+def _untied(
+    scores: FloatArray,
+    actions: Sequence[Action],
+    *,
+    among: NDArray[np.bool_] | None = None,
+) -> FloatArray:
+    """Let the best of equal scores be those of the highest priority, by a hair.
+
+    Args:
+        scores: Shape (n_actions,).
+        actions: Whose scores they are.
+        among: Which of them are compared; all without it.
+    """
     if not any(map(_priority_of, actions)):
         return scores
-    best = scores.max()
-    tied: list[int] = np.flatnonzero(scores == best).tolist()
+    compared = scores if among is None else scores[among]
+    if not compared.size:
+        return scores
+    best = compared.max()
+    is_best = scores == best if among is None else (scores == best) & among
+    tied: list[int] = np.flatnonzero(is_best).tolist()
     highest = max(actions[at].priority for at in tied)
     behind = [at for at in tied if actions[at].priority < highest]
     if behind:
@@ -230,4 +344,9 @@ def _canonical(settings: msgspec.Struct, kind: Any) -> bytes:
     Read back once, so that 1 and 1.0 are the same where a number is meant.
     """
     read = msgspec.json.decode(msgspec.json.encode(settings), type=kind)
-    return msgspec.json.encode(read, order="sorted")
+    written = msgspec.to_builtins(read)
+    for table in _LATER:
+        value = getattr(read, table, None)
+        if value is not None and value == type(value)():
+            del written[table]
+    return msgspec.json.encode(written, order="sorted")

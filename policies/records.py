@@ -143,6 +143,8 @@ class DecisionRecord(
         history: What was known of the user's past, before this decision.
         account: What was known of the account's.
         conditions: What held for everybody.
+        floor: The least chance, in billionths, that each of the actions was sure to
+            have, whatever its score; 0 where nothing was sure.
     """
 
     opportunity: Opportunity
@@ -156,6 +158,7 @@ class DecisionRecord(
     history: HistoryRecord = _NO_RECORD
     account: HistoryRecord = _NO_RECORD
     conditions: Conditions = NO_CONDITIONS
+    floor: int = 0
 
 
 class _FirstHistory(
@@ -212,6 +215,7 @@ def encode_decision(decision: Decision) -> str:
         history=_written(decision.history),
         account=_written(decision.account),
         conditions=decision.conditions,
+        floor=decision.floor,
     )
     return _encoder.encode(record).decode()
 
@@ -248,6 +252,7 @@ def decode_decision(text: str) -> Decision:
         history=history,
         account=account,
         conditions=record.conditions,
+        floor=record.floor,
     )
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "SnoozeSpec",
     "SpacingSpec",
     "SuppressorSpec",
+    "TrafficSpec",
 ]
 
 _DAY_MS = 86_400_000
@@ -201,6 +202,28 @@ class SnoozeSpec(_Spec, frozen=True):
     repeats: int = 3
 
 
+class TrafficSpec(_Spec, frozen=True):
+    """How often an offer is chosen, over all of its creatives and placements.
+
+    Shares are of the decisions in which the offer is eligible. What is left out is as
+    the settings say, under `[policy.traffic]`.
+
+    Attributes:
+        least: The least share, 0 to 1.
+        most: The most share, 0 to 1, but never less than the offer's part of the floor.
+        new_outcomes: Until how many of its rewards are learned the offer is new, 0 to
+            1,000,000,000; 0 for never.
+        new_least: The least share while it is new, 0 to 1.
+        new_most: The most share while it is new, 0 to 1.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    new_outcomes: int | None = None
+    new_least: float | None = None
+    new_most: float | None = None
+
+
 class OfferSpec(_Spec, frozen=True):
     """An offer.
 
@@ -218,6 +241,7 @@ class OfferSpec(_Spec, frozen=True):
         tags: Further tags, for people.
         priority: Which goes first where a policy cannot tell offers apart, and always
             under the learner `priority`: the higher.
+        traffic: How often it is chosen; the settings' if left out.
         start: From when on it may be shown; a TOML date-time with its zone.
         end: From when on it may not be shown any more.
         moments: At which moments it may be shown; at any where it is left out.
@@ -276,6 +300,7 @@ class OfferSpec(_Spec, frozen=True):
     campaign: str = ""
     tags: tuple[str, ...] = ()
     priority: int = 0
+    traffic: TrafficSpec | None = None
     start: dt.datetime | None = None
     end: dt.datetime | None = None
     moments: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from policies.engine import (
     silence,
     standing,
 )
+from policies.entropy import selection_entropy
 from policies.errors import StoreUnavailableError
 from policies.features import unknown_features
 from policies.gates import Ruling
@@ -421,5 +422,8 @@ def _tell(verdict: Verdict, catalogue: Catalogue) -> None:
     else:
         reason = silence(decision, verdict.rejections).reason
         telemetry.DECISIONS.labels(reason).inc()
+    if len(decision.actions) > 1:
+        entropy = selection_entropy(decision.probabilities)
+        telemetry.SELECTION_ENTROPY.observe(entropy)
     if unknown_features(decision.opportunity.context, catalogue.features):
         telemetry.UNKNOWN_FEATURES.inc()

@@ -18,6 +18,7 @@ __all__ = [
     "OUTCOMES",
     "OVERRIDES",
     "SECONDS",
+    "SELECTION_ENTROPY",
     "UNKNOWN_FEATURES",
     "configure_log",
     "serve_metrics",
@@ -43,6 +44,11 @@ SECONDS = Histogram(
     "How long requests took.",
     ["method"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
+)
+SELECTION_ENTROPY = Histogram(
+    "opportune_selection_entropy",
+    "How much choice decisions left, from 0 (none) to 1 (any action alike).",
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0),
 )
 MODEL_POSITION = Gauge(
     "opportune_model_position", "How far the model in use has learned."

@@ -79,6 +79,7 @@ class Folding:
         if policy is None:
             policy = Policy(settings, previous=self._learning)
             policy.learner = self._learning.learner
+            policy.outcomes = self._learning.outcomes
             self._deciding[settings.version] = policy
         policy.model = f"{self.stream[1]}.{self.position}"
         # What was skipped as a correction counts too: it is how servers count.

@@ -69,6 +69,7 @@ def catalogue_tables() -> str:
         ("`limit`, in an offer", specs.LimitSpec),
         ("`dismissal`, in an offer or at the top", specs.DismissalSpec),
         ("`snooze`, in an offer or at the top", specs.SnoozeSpec),
+        ("`traffic`, in an offer", specs.TrafficSpec),
         ("`[placements.ID]`", specs.PlacementSpec),
         ("`[categories.NAME]`", specs.CategorySpec),
         ("`[products.NAME]`", specs.ProductSpec),

@@ -87,7 +87,7 @@ class LinUCB:
     from says nothing about their rewards, so the regression is right without
     weights, while weights would make it noisy and its bound meaningless.
 
-    Scores are bounds, not probabilities: `policies.exploration` turns them into a
+    Scores are bounds, not probabilities: `policies.explorations` turn them into a
     distribution.
 
     Examples:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-__all__ = ["seal", "unseal"]
+__all__ = ["is_sealed", "seal", "unseal"]
 
 _KIND_BYTES = 8
 _CHECK_BYTES = 16
@@ -45,12 +45,17 @@ def unseal(kind: str, blob: bytes) -> bytes:
         ValueError: the saved state is not of this kind: apples
     """
     header = _KIND_BYTES + _CHECK_BYTES
-    if blob[:_KIND_BYTES] != _digest(kind.encode(), _KIND_BYTES):
+    if not is_sealed(kind, blob):
         raise ValueError(f"the saved state is not of this kind: {kind}")
     payload = blob[header:]
     if blob[_KIND_BYTES:header] != _digest(payload, _CHECK_BYTES):
         raise ValueError("the saved state is damaged: its checksum differs")
     return payload
+
+
+def is_sealed(kind: str, blob: bytes) -> bool:
+    """Say whether a blob is of a kind, whole or not."""
+    return blob[:_KIND_BYTES] == _digest(kind.encode(), _KIND_BYTES)
 
 
 def _digest(content: bytes, size: int) -> bytes:

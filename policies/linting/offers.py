@@ -28,12 +28,14 @@ from policies.specs import (
     DismissalSpec,
     LimitSpec,
     OfferSpec,
+    TrafficSpec,
 )
 
 __all__ = ["lint_offers"]
 
 _PRIORITY_MAX = 1_000_000
 _SHARE_MAX = 100.0
+_OUTCOMES_MAX = 1_000_000_000
 
 
 def lint_offers(
@@ -55,6 +57,8 @@ def lint_offers(
         _lint_moments(here, offer.moments, moments)
         _lint_dates(here, offer.start, offer.end)
         between(here, offer.priority, -_PRIORITY_MAX, _PRIORITY_MAX, "priority")
+        if offer.traffic is not None:
+            _lint_traffic(under(here, "traffic"), offer.traffic)
         if offer.limit is not None:
             _lint_limit(under(here, "limit"), offer.limit)
         _lint_suppression(here, offer, spec)
@@ -97,6 +101,18 @@ def _lint_dates(note: Note, start: dt.datetime | None, end: dt.datetime | None) 
             zoned = False
     if zoned and start is not None and end is not None and end <= start:
         note("is not after start", "end")
+
+
+def _lint_traffic(note: Note, spec: TrafficSpec) -> None:
+    for least, most in (("least", "most"), ("new_least", "new_most")):
+        low, high = getattr(spec, least), getattr(spec, most)
+        for key, share in ((least, low), (most, high)):
+            if share is not None:
+                between(note, share, 0, 1, key)
+        if low is not None and high is not None and low > high:
+            note(f"is at most {most}, {high:g}, not {low:g}", least)
+    if spec.new_outcomes is not None:
+        between(note, spec.new_outcomes, 0, _OUTCOMES_MAX, "new_outcomes")
 
 
 def _lint_limit(note: Note, spec: LimitSpec) -> None:

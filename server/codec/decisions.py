@@ -113,6 +113,7 @@ def decision_to_proto(
     if message is not None:
         written.message.CopyFrom(_message(message, catalogue.currency))
     if view == decision_pb2.DECISION_VIEW_FULL:
+        written.floor = decision.floor / PROBABILITY_UNITS
         written.candidates.extend(_candidates(decision, catalogue))
         listed = rejections if refusals is None else refusals
         written.rejections.extend(map(_rejection, listed))

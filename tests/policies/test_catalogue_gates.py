@@ -155,6 +155,7 @@ DIFFERENT: dict[str, Any] = {
     "tags": ["another"],
     "benefits": ["another"],
     "priority": 9,
+    "traffic": {"most": 0.5},
     "features": {},
     "creatives": {"bold": {"caps": [{"limit": 1}]}},
 }

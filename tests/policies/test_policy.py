@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import pytest
 
-from policies.learners.base import Learner
+from policies.learners.base import Beliefs, Learner
 from policies.learners.priority import Priority
 from policies.learners.vw import VowpalWabbit
 from policies.model import Action, Features, FloatArray
 from policies.policy import (
+    UCB,
     EpsilonGreedy,
     LearnerSettings,
     LinUCBSettings,
@@ -21,6 +23,8 @@ from policies.policy import (
     PrioritySettings,
     Softmax,
     SquareCB,
+    Thompson,
+    TrafficSettings,
     VowpalWabbitSettings,
 )
 
@@ -33,6 +37,10 @@ SETTINGS = [
     PolicySettings(LinUCBSettings(), EpsilonGreedy(epsilon=0.2)),
     PolicySettings(VowpalWabbitSettings(bits=12), SquareCB(), salt="pepper"),
     PolicySettings(VowpalWabbitSettings(bits=12), Softmax(temperature=0.1)),
+    PolicySettings(LinUCBSettings(), Thompson(scale=0.5)),
+    PolicySettings(
+        exploration=UCB(), traffic=TrafficSettings(floor=0.1, new_outcomes=9)
+    ),
 ]
 
 
@@ -71,11 +79,14 @@ def test_everything_changes_the_version_and_only_the_learner_the_learners() -> N
         PolicySettings(LinUCBSettings(alpha=0.7), EpsilonGreedy(), "salt"),
         PolicySettings(VowpalWabbitSettings(), EpsilonGreedy(), "salt"),
         PolicySettings(PrioritySettings(), EpsilonGreedy(), "salt"),
+        PolicySettings(
+            LinUCBSettings(), EpsilonGreedy(), "salt", TrafficSettings(floor=0.1)
+        ),
     ]
 
-    assert len({settings.version for settings in [base, *others]}) == 6
+    assert len({settings.version for settings in [base, *others]}) == 7
     same = [settings.learner_version == base.learner_version for settings in others]
-    assert same == [True, True, False, False, False]
+    assert same == [True, True, False, False, False, True]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -100,6 +111,42 @@ def test_a_new_policy_has_learned_nothing_and_counts_what_it_learns() -> None:
     assert (policy.model, policy.learned) == ("0.0", 0)
     policy.learn(CONTEXT, TEA, reward=1.0, propensity=1.0)
     assert policy.learned == 1
+
+
+def test_a_policy_counts_what_it_learned_of_each_offer_and_saves_it() -> None:
+    policy = Policy(PolicySettings())
+    for action in (TEA, TEA, JAM, SILENCE, msgspec.structs.replace(TEA, index=9)):
+        policy.learn(CONTEXT, action, reward=1.0, propensity=0.5)
+
+    again = Policy(PolicySettings(), policy.save(), learned=5)
+
+    assert again.outcomes == policy.outcomes == {"tea": 3, "jam": 1, "": 1}
+    assert again.save() == policy.save()
+    # In whichever order: it says how many, not when.
+    other = Policy(PolicySettings(PrioritySettings()))
+    turned = Policy(PolicySettings(PrioritySettings()))
+    for action, opposite in zip((TEA, JAM), (JAM, TEA), strict=True):
+        other.learn(CONTEXT, action, reward=1.0, propensity=0.5)
+        turned.learn(CONTEXT, opposite, reward=1.0, propensity=0.5)
+    assert other.save() == turned.save()
+
+
+def test_what_a_learner_alone_saved_is_read_too() -> None:
+    policy = Policy(SETTINGS[0])
+    policy.learn(CONTEXT, TEA, reward=1.0, propensity=0.5)
+
+    earlier = Policy(SETTINGS[0], policy.learner.save(), learned=1)
+
+    assert earlier.outcomes == {}
+    assert earlier.learner.save() == policy.learner.save()
+
+
+def test_a_damaged_snapshot_is_refused() -> None:
+    blob = Policy(SETTINGS[0]).save()
+
+    for damaged in (blob[:-1], blob + b"x", blob[:3], b""):
+        with pytest.raises(ValueError, match="the saved state is"):
+            Policy(SETTINGS[0], damaged)
 
 
 def test_exploration_is_told_how_much_was_learned() -> None:
@@ -207,6 +254,102 @@ def test_of_equal_scores_the_highest_priority_goes_first(
         soft.distribution(CONTEXT, plain),
         rtol=1e-12,
     )
+
+
+class Believing(Priority):
+    """A learner that believes what it is told."""
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        super().__init__(PrioritySettings())
+        self.beliefs = Beliefs(np.array(mean), np.array(deviation))
+
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        return self.beliefs
+
+
+def believing(
+    settings: PolicySettings, mean: Sequence[float], deviation: Sequence[float]
+) -> Policy:
+    policy = Policy(settings)
+    learner: Learner = Believing(mean, deviation)
+    policy.learner = learner
+    return policy
+
+
+NO_FLOOR = TrafficSettings(floor=0.0)
+
+
+def test_explorations_by_beliefs_are_told_them() -> None:
+    beliefs = ([0.5, 0.4, 0.0], [0.1, 0.3, 0.0])
+    actions = [SILENCE, TEA, JAM]
+    ucb = PolicySettings(exploration=UCB(alpha=2.0), traffic=NO_FLOOR)
+    thompson = PolicySettings(exploration=Thompson(), traffic=NO_FLOOR)
+
+    by_bound = believing(ucb, *beliefs).distribution(CONTEXT, actions)
+    by_chance = believing(thompson, *beliefs).distribution(CONTEXT, actions)
+
+    assert by_bound.tolist() == [0.0, 1.0, 0.0]
+    expected = 0.5 * math.erfc(0.1 / math.hypot(0.1, 0.3) / math.sqrt(2.0))
+    assert by_chance[1] == pytest.approx(expected, abs=1e-3)
+    assert by_chance[2] == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("exploration", [UCB(), Thompson()], ids=str)
+def test_of_equal_beliefs_that_are_certain_the_highest_priority_goes_first(
+    exploration: UCB | Thompson,
+) -> None:
+    first = msgspec.structs.replace(JAM, priority=3)
+    settings = PolicySettings(exploration=exploration, traffic=NO_FLOOR)
+
+    policy = believing(settings, [0.5, 0.5, 0.5], [0.0, 0.0, 0.0])
+
+    assert policy.distribution(CONTEXT, [SILENCE, TEA, first]).tolist() == [0, 0, 1]
+    assert policy.distribution(CONTEXT, [SILENCE, TEA, JAM]).tolist() == pytest.approx(
+        [1 / 3] * 3
+    )
+    # What is not certain is not tied: it may be better, and it may be worse.
+    unsure = believing(settings, [0.5, 0.5, 0.5], [0.2, 0.2, 0.2])
+    if isinstance(exploration, Thompson):
+        tried = unsure.distribution(CONTEXT, [SILENCE, TEA, first])
+        assert tried.tolist() == pytest.approx([1 / 3] * 3)
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "message"),
+    [
+        ([0.0, np.nan], [1.0, 1.0], "beliefs must be finite"),
+        ([0.0, 1.0], [1.0, np.inf], "beliefs must be finite"),
+        ([0.0, 1.0], [1.0, -0.1], "deviations must be 0 or more"),
+    ],
+)
+def test_beliefs_that_are_none_never_become_a_choice(
+    mean: list[float], deviation: list[float], message: str
+) -> None:
+    for exploration in (UCB(), Thompson()):
+        policy = believing(PolicySettings(exploration=exploration), mean, deviation)
+
+        with pytest.raises(ValueError, match=message):
+            policy.distribution(CONTEXT, [TEA, JAM])
+
+
+@pytest.mark.parametrize(
+    ("settings", "floor"),
+    [
+        (PolicySettings(), 0.1 / 2),
+        (PolicySettings(traffic=TrafficSettings(floor=0.5)), 0.5 / 2 + 0.5 * 0.1 / 2),
+        (PolicySettings(exploration=Softmax(temperature=1.0)), 0.0),
+        (PolicySettings(exploration=UCB()), 0.01 / 2),
+        (PolicySettings(exploration=UCB(), traffic=NO_FLOOR), 0.0),
+        (PolicySettings(traffic=TrafficSettings(floor=1.0)), 0.5),
+    ],
+)
+def test_a_policy_says_what_every_action_is_sure_of(
+    settings: PolicySettings, floor: float
+) -> None:
+    chances, sure = Policy(settings).chances(CONTEXT, [TEA, JAM])
+
+    assert sure == pytest.approx(floor)
+    assert sure <= chances.min()
 
 
 class Broken(Priority):

@@ -139,6 +139,7 @@ decisions = st.builds(
     history=histories,
     account=st.just(NO_HISTORY) | histories,
     conditions=st.builds(Conditions, texts, texts),
+    floor=st.integers(0, 10**9),
 )
 money = st.none() | st.builds(Money, text, st.integers(0, 10**15))
 outcomes = st.builds(
@@ -184,6 +185,13 @@ def test_a_record_without_a_probability_for_each_action_is_refused() -> None:
 
     with pytest.raises(msgspec.DecodeError, match="a probability for each action"):
         decode_decision(text)
+
+
+def test_the_floor_is_written_where_there_is_one() -> None:
+    floored = msgspec.structs.replace(ALONE, floor=5_000_000)
+
+    assert json.loads(encode_decision(floored))["floor"] == 5_000_000
+    assert "floor" not in json.loads(encode_decision(ALONE))
 
 
 @patient

@@ -364,6 +364,16 @@ def test_silence_says_why_and_a_rejection_names_its_gate(catalogue: Catalogue) -
     assert ms(told.next_eligible_time) == NOON_MS + DAY_MS
 
 
+def test_the_floor_is_told_as_a_probability(catalogue: Catalogue) -> None:
+    decision = decided(catalogue, "help", floor=2_500_000)
+
+    full = codec.decision_to_proto(decision, (), catalogue, DECISION_VIEW_FULL)
+    basic = codec.decision_to_proto(decision, (), catalogue, DECISION_VIEW_BASIC)
+
+    assert full.floor == 0.0025
+    assert basic.floor == 0.0
+
+
 @pytest.mark.parametrize("reason", ["TOO_WINDY", "UNSPECIFIED", ""])
 def test_the_reason_of_an_added_gate_is_custom(
     catalogue: Catalogue, reason: str

@@ -66,6 +66,7 @@ async def test_the_full_view_holds_the_distribution_and_the_rejections(
     assert sorted(ranked, reverse=True) == ranked
     chosen = (decision.offer_id, decision.creative_id, decision.placement_id)
     assert candidates[chosen] == decision.propensity
+    assert 0.0 < decision.floor <= min(candidates.values())
     rejected = {
         (r.offer_id, r.creative_id, r.placement_id, r.gate, Reason.Name(r.reason))
         for r in decision.rejections
@@ -88,8 +89,10 @@ async def test_the_basic_view_is_the_default_and_holds_no_lists(shop: Shop) -> N
     assert basic == unsaid
     assert not basic.candidates
     assert not basic.rejections
+    assert basic.floor == 0.0
     full.ClearField("candidates")
     full.ClearField("rejections")
+    full.ClearField("floor")
     assert basic == full
 
 

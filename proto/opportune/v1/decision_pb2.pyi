@@ -318,6 +318,7 @@ class Decision(_message.Message):
     CATEGORY_IDS_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Names the decision. Outcomes are reported under it."""
     offer_id: _builtins.str
@@ -341,6 +342,11 @@ class Decision(_message.Message):
     fallback: _builtins.bool
     """Says that the offer is its placement's fallback, chosen because no other could
     be. It has passed every gate like any other.
+    """
+    floor: _builtins.float
+    """Holds the least probability that each of the candidates was sure to have,
+    whatever its score, in [0, 1]; 0 where nothing was sure. Only in
+    DECISION_VIEW_FULL.
     """
     @_builtins.property
     def next_eligible_time(self) -> _timestamp_pb2.Timestamp:
@@ -403,10 +409,11 @@ class Decision(_message.Message):
         category_ids: _abc.Iterable[_builtins.str] | None = ...,
         price: Global___Price | None = ...,
         fallback: _builtins.bool = ...,
+        floor: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "message", b"message", "next_eligible_time", b"next_eligible_time", "price", b"price", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "catalogue_version", b"catalogue_version", "category_ids", b"category_ids", "creative_id", b"creative_id", "decide_time", b"decide_time", "decision_id", b"decision_id", "fallback", b"fallback", "message", b"message", "model_version", b"model_version", "next_eligible_time", b"next_eligible_time", "offer_id", b"offer_id", "placement_id", b"placement_id", "policy_version", b"policy_version", "price", b"price", "propensity", b"propensity", "reason", b"reason", "rejections", b"rejections", "valid_until", b"valid_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "catalogue_version", b"catalogue_version", "category_ids", b"category_ids", "creative_id", b"creative_id", "decide_time", b"decide_time", "decision_id", b"decision_id", "fallback", b"fallback", "floor", b"floor", "message", b"message", "model_version", b"model_version", "next_eligible_time", b"next_eligible_time", "offer_id", b"offer_id", "placement_id", b"placement_id", "policy_version", b"policy_version", "price", b"price", "propensity", b"propensity", "reason", b"reason", "rejections", b"rejections", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
