@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from policies.learners.linucb import LinUCB, LinUCBSettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.sealing import is_sealed, seal, unseal
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
+from policies.learners.vw_explorers import VowpalWabbitExploration
 from policies.model import Action, Features, FloatArray
 from policies.traffic import Chances, TrafficSettings, bounded
 
@@ -45,6 +46,7 @@ __all__ = [
     "SquareCB",
     "Thompson",
     "TrafficSettings",
+    "VowpalWabbitExploration",
     "VowpalWabbitSettings",
 ]
 
@@ -72,7 +74,7 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learner: LearnerSettings = LinUCBSettings()
     """The model of reward."""
 
-    exploration: Exploration = EpsilonGreedy()
+    exploration: Exploration | VowpalWabbitExploration = EpsilonGreedy()
     """What makes a distribution of its scores."""
 
     salt: str = "opportune"
@@ -94,6 +96,17 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Refuse what is out of range."""
         if not 1 <= len(self.salt.encode()) <= 64:
             raise ValueError(f"salt must be from 1 to 64 bytes, not {self.salt!r}")
+        explorer = getattr(self.learner, "explorer", None)
+        if isinstance(self.exploration, VowpalWabbitExploration):
+            if explorer is None:
+                raise ValueError(
+                    "exploration of kind vw needs a learner of kind vw with an explorer"
+                )
+        elif explorer is not None and self.exploration != EpsilonGreedy(epsilon=0.0):
+            raise ValueError(
+                "a learner with an explorer needs exploration of kind vw, or"
+                " epsilon_greedy with an epsilon of 0 for what it thinks is best"
+            )
 
     def to_json(self) -> str:
         """Return the settings as JSON, from which they can be read again."""
@@ -249,6 +262,8 @@ class Policy:
     def _explored(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         """Return the distribution before it is bounded."""
         exploration = self.settings.exploration
+        if isinstance(exploration, VowpalWabbitExploration):
+            return cast("VowpalWabbit", self.learner).distribution(context, actions)
         if isinstance(exploration, Thompson):
             mean, deviation = self.believe(context, actions)
             certain = deviation == 0.0
@@ -261,8 +276,19 @@ class Policy:
             scores = self.score(context, actions)
         return exploration.distribution(_untied(scores, actions), learned=self.learned)
 
+    @property
+    def learns_among(self) -> bool:
+        """Whether it learns from what was eligible too, not from the chosen alone."""
+        return isinstance(self.learner, VowpalWabbit) and self.learner.learns_among
+
     def learn(
-        self, context: Features, action: Action, *, reward: float, propensity: float
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        propensity: float,
+        among: Sequence[Action] = (),
     ) -> None:
         """Learn that the action, once chosen, earned this reward.
 
@@ -271,8 +297,16 @@ class Policy:
             action: The chosen action.
             reward: What it earned, finite.
             propensity: The probability in (0, 1] with which it was chosen.
+            among: What it was chosen from, itself included; needed only where
+                `learns_among` holds.
         """
-        self.learner.learn(context, action, reward=reward, propensity=propensity)
+        learner = self.learner
+        if isinstance(learner, VowpalWabbit):
+            learner.learn(
+                context, action, reward=reward, propensity=propensity, among=among
+            )
+        else:
+            learner.learn(context, action, reward=reward, propensity=propensity)
         self.learned += 1
         self.outcomes[action.offer_id] = self.outcomes.get(action.offer_id, 0) + 1
 

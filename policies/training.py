@@ -30,9 +30,11 @@ def fold(
     """
     if resolution.revision > 1:
         return
+    actions = catalogue.actions
     policy.learn(
         context_features(decision.opportunity.context, catalogue.features),
-        catalogue.actions[decision.chosen],
+        actions[decision.chosen],
         reward=resolution.reward,
         propensity=decision.propensity,
+        among=[actions[at] for at in decision.actions] if policy.learns_among else (),
     )

@@ -35,10 +35,10 @@ TEA, JAM = offer("tea"), offer("jam", features=(("price", 0.25),))
 def test_names_become_plain_words_and_different_names_different_words(
     first: str, second: str
 ) -> None:
-    word = UNTAUGHT.examples._word
+    words = vw._word(first), vw._word(second)
 
-    assert re.fullmatch(r"[A-Za-z0-9_.~=/%-]+", word(first))
-    assert (first == second) == (word(first) == word(second))
+    assert re.fullmatch(r"[A-Za-z0-9_.~=/%-]+", words[0])
+    assert (first == second) == (words[0] == words[1])
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_a_feature_cannot_pass_for_the_name_of_another_action() -> None:
     learner = VowpalWabbit(VowpalWabbitSettings(bits=18))
     impostor = offer("jam", features=((TEA.name, 1.0), ("@" + TEA.name, 1.0)))
 
-    words = learner.examples.line(impostor).split(" ")[1:]
+    words = learner.examples._text(impostor).split(" ")
 
-    assert learner.examples.line(TEA).split(" ")[1:][1] not in words
+    assert learner.examples._text(TEA).split(" ")[1] not in words
 
 
 @pytest.mark.parametrize(
@@ -156,17 +156,35 @@ def test_more_actions_than_are_kept_are_scored_all_the_same(
     assert small.examples._retired == []
 
 
-def test_more_names_than_are_remembered_are_written_all_the_same(
+def test_more_names_than_are_remembered_are_told_apart_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    context = tuple((f"name {i}", 0.5) for i in range(20))
-    expected = VowpalWabbit(SETTINGS).examples.context_line(context)
+    context = tuple((f"name {i}", 0.1 * i) for i in range(20))
+    learner = VowpalWabbit(SETTINGS)
+    learner.learn(context, TEA, reward=1.0, propensity=0.5)
+    expected = learner.score(context, [TEA, JAM]).tolist()
 
     monkeypatch.setattr(vw, "_NAMES_MAX", 7)
-    examples = VowpalWabbit(SETTINGS).examples
+    forgetful = VowpalWabbit.load(SETTINGS, learner.save())
 
-    assert expected == examples.context_line(context)
-    assert len(examples._words) <= 7
+    assert expected == forgetful.score(context, [TEA, JAM]).tolist()
+    assert len(forgetful.examples._indices) <= 7
+
+
+def test_more_actions_than_are_kept_are_learned_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offers = [offer(f"offer-{i}", i) for i in range(1, 11)]
+    learned = []
+    for most in (4_096, 3):
+        monkeypatch.setattr(vw, "_EXAMPLES_MAX", most)
+        learner = VowpalWabbit(VowpalWabbitSettings(bits=12, cb_type="dr"))
+        for action in offers * 3:
+            reward = action.index / 10
+            learner.learn(CONTEXT, action, reward=reward, propensity=0.1, among=offers)
+        learned.append(learner.save())
+    assert learned[0] == learned[1]
+    assert len(learner.examples._texts) <= 3
 
 
 def test_twenty_thousand_predictions_need_no_more_memory() -> None:
