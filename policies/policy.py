@@ -12,6 +12,8 @@ import numpy as np
 
 from policies.exploration import EpsilonGreedy, Exploration, Softmax, SquareCB
 from policies.learners.base import Learner
+from policies.learners.kernel import Kernel, KernelSettings
+from policies.learners.linear import Linear, LinearSettings
 from policies.learners.linucb import LinUCB, LinUCBSettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
@@ -19,8 +21,10 @@ from policies.model import Action, Features, FloatArray
 
 __all__ = [
     "EpsilonGreedy",
+    "KernelSettings",
     "LearnerSettings",
     "LinUCBSettings",
+    "LinearSettings",
     "Policy",
     "PolicySettings",
     "PrioritySettings",
@@ -29,8 +33,22 @@ __all__ = [
     "VowpalWabbitSettings",
 ]
 
-LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
+LearnerSettings = (
+    LinUCBSettings
+    | LinearSettings
+    | KernelSettings
+    | VowpalWabbitSettings
+    | PrioritySettings
+)
 """Every learner; `kind` says in a file of settings which one is meant."""
+
+_KINDS: dict[type[LearnerSettings], Any] = {
+    KernelSettings: Kernel,
+    LinearSettings: Linear,
+    LinUCBSettings: LinUCB,
+    PrioritySettings: Priority,
+}
+"""The learner of each settings, but for Vowpal Wabbit."""
 
 _priority_of = attrgetter("priority")
 
@@ -210,13 +228,11 @@ def _learner(
     if isinstance(settings, VowpalWabbitSettings):
         shared = previous if isinstance(previous, VowpalWabbit) else None
         return VowpalWabbit(settings, snapshot=snapshot, previous=shared)
-    if snapshot is None:
-        if isinstance(settings, PrioritySettings):
-            return Priority(settings)
-        return LinUCB(settings)
-    if isinstance(settings, PrioritySettings):
-        return Priority.load(settings, snapshot)
-    return LinUCB.load(settings, snapshot)
+    kind = _KINDS[type(settings)]
+    made: Learner = (
+        kind(settings) if snapshot is None else kind.load(settings, snapshot)
+    )
+    return made
 
 
 def _digest(settings: msgspec.Struct, kind: Any) -> str:
