@@ -15,6 +15,8 @@ from policies.learners.base import Learner
 from policies.learners.kernel import Kernel, KernelSettings
 from policies.learners.linear import Linear, LinearSettings
 from policies.learners.linucb import LinUCB, LinUCBSettings
+from policies.learners.logistic import Logistic, LogisticSettings
+from policies.learners.popularity import Popularity, PopularitySettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.model import Action, Features, FloatArray
@@ -25,8 +27,10 @@ __all__ = [
     "LearnerSettings",
     "LinUCBSettings",
     "LinearSettings",
+    "LogisticSettings",
     "Policy",
     "PolicySettings",
+    "PopularitySettings",
     "PrioritySettings",
     "Softmax",
     "SquareCB",
@@ -36,8 +40,10 @@ __all__ = [
 LearnerSettings = (
     LinUCBSettings
     | LinearSettings
+    | LogisticSettings
     | KernelSettings
     | VowpalWabbitSettings
+    | PopularitySettings
     | PrioritySettings
 )
 """Every learner; `kind` says in a file of settings which one is meant."""
@@ -46,6 +52,8 @@ _KINDS: dict[type[LearnerSettings], Any] = {
     KernelSettings: Kernel,
     LinearSettings: Linear,
     LinUCBSettings: LinUCB,
+    LogisticSettings: Logistic,
+    PopularitySettings: Popularity,
     PrioritySettings: Priority,
 }
 """The learner of each settings, but for Vowpal Wabbit."""

@@ -103,7 +103,7 @@ class Ridges:
             actions: At least one.
             x: Shape (dim,).
         """
-        pairs = _outer(x, x).take(self._upper)
+        pairs = self._pairs(x)
         pairs *= self._twice
         rows = self._rows(actions)
         known = len(self._row_of) + 1
@@ -151,6 +151,10 @@ class Ridges:
         """
         row = self._row_of[name] or self._new_row(name)
         self._theta[row] += self._times(self._A_inv[row], x) * by
+
+    def _pairs(self, x: FloatArray) -> FloatArray:
+        """Return the upper triangle of x·xᵀ in one line."""
+        return _outer(x, x).take(self._upper)
 
     def _times(self, packed: FloatArray, x: FloatArray) -> FloatArray:
         """Return A⁻¹x."""
@@ -233,7 +237,7 @@ class FadingRidges(Ridges):
         scale = max(1.0 + float(x.dot(self._times(self._A_inv[row], x))), 1.0)
         error = reward - float(x.dot(self._theta[row]))
         self._sums[row] *= self._forgetting
-        self._sums[row] += _outer(x, x).take(self._upper)
+        self._sums[row] += self._pairs(x)
         self._b[row] *= self._forgetting
         self._b[row] += x * reward
         self._stale.add(row)

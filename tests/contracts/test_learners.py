@@ -20,8 +20,10 @@ from policies.policy import (
     KernelSettings,
     LearnerSettings,
     LinearSettings,
+    LogisticSettings,
     Policy,
     PolicySettings,
+    PopularitySettings,
     PrioritySettings,
 )
 
@@ -33,10 +35,14 @@ KINDS: list[Kind] = [
     functools.partial(LinearSettings, shape="hybrid"),
     functools.partial(LinearSettings, forgetting=0.999),
     functools.partial(LinearSettings, standardize=True),
+    functools.partial(LogisticSettings, low=-1.0, standardize=True),
     functools.partial(KernelSettings, features=64, standardize=True),
 ]
 """What makes settings: by default of every kind, and where they change much."""
-LEARNING = [kind for kind in KINDS if kind is not PrioritySettings]
+LEARNING = [
+    kind for kind in KINDS if kind not in (PopularitySettings, PrioritySettings)
+]
+"""Those that tell contexts apart."""
 
 
 def named(kind: Kind) -> str:
