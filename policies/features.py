@@ -7,21 +7,17 @@ feature means the same to all of them.
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 from typing import Literal
 
 import msgspec
-import numpy as np
 
-from policies.model import Context, Features, FeatureValue, FloatArray
+from policies.model import Context, Features, FeatureValue
 
 __all__ = [
     "FeatureSpec",
     "context_features",
     "features_of",
-    "hashed",
     "unknown_features",
 ]
 
@@ -120,41 +116,3 @@ def context_features(context: Context, specs: dict[str, FeatureSpec]) -> Feature
 def unknown_features(context: Context, specs: dict[str, FeatureSpec]) -> set[str]:
     """Return the names that a context holds and the catalogue does not declare."""
     return (context.features.keys() | context.moment.features.keys()) - specs.keys()
-
-
-def hashed(features: Features, dim: int) -> FloatArray:
-    """Return features as a vector of fixed length, whatever their names.
-
-    Each name has a place and a sign that follow from a hash of it, the same on every
-    machine and in every process. Values that meet in a place add up; the signs make
-    such meetings cancel on average.
-
-    Args:
-        features: Names with numbers, in any order.
-        dim: The length of the vector, at least 1. Meetings are rare where it is
-            several times the number of different names.
-
-    Returns:
-        The sum of sign times value in each place, shape (dim,).
-
-    Examples:
-        >>> float(hashed((("age", 0.5),), 16) @ hashed((("age", 2.0),), 16))
-        1.0
-
-    References:
-        K. Weinberger, A. Dasgupta, J. Langford, A. Smola and J. Attenberg. Feature
-        hashing for large scale multitask learning. ICML 2009,
-        https://arxiv.org/abs/0902.2206.
-    """
-    vector = np.zeros(dim)
-    for name, value in features:
-        place, sign = _place(name, dim)
-        vector[place] += sign * value
-    return vector
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _place(name: str, dim: int) -> tuple[int, float]:
-    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"feature").digest()
-    number = int.from_bytes(digest, "little")
-    return (number >> 1) % dim, 1.0 if number & 1 else -1.0

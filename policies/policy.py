@@ -22,7 +22,11 @@ from policies.explorations import (
     Thompson,
 )
 from policies.learners.base import Beliefs, Learner
+from policies.learners.kernel import Kernel, KernelSettings
+from policies.learners.linear import Linear, LinearSettings
 from policies.learners.linucb import LinUCB, LinUCBSettings
+from policies.learners.logistic import Logistic, LogisticSettings
+from policies.learners.popularity import Popularity, PopularitySettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.sealing import is_sealed, seal, unseal
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
@@ -37,10 +41,14 @@ __all__ = [
     "Exploration",
     "First",
     "InverseGap",
+    "KernelSettings",
     "LearnerSettings",
     "LinUCBSettings",
+    "LinearSettings",
+    "LogisticSettings",
     "Policy",
     "PolicySettings",
+    "PopularitySettings",
     "PrioritySettings",
     "Softmax",
     "SquareCB",
@@ -50,8 +58,26 @@ __all__ = [
     "VowpalWabbitSettings",
 ]
 
-LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
+LearnerSettings = (
+    LinUCBSettings
+    | LinearSettings
+    | LogisticSettings
+    | KernelSettings
+    | VowpalWabbitSettings
+    | PopularitySettings
+    | PrioritySettings
+)
 """Every learner; `kind` says in a file of settings which one is meant."""
+
+_KINDS: dict[type[LearnerSettings], Any] = {
+    KernelSettings: Kernel,
+    LinearSettings: Linear,
+    LinUCBSettings: LinUCB,
+    LogisticSettings: Logistic,
+    PopularitySettings: Popularity,
+    PrioritySettings: Priority,
+}
+"""The learner of each settings, but for Vowpal Wabbit."""
 
 _priority_of = attrgetter("priority")
 _KIND = "policy"
@@ -358,13 +384,11 @@ def _learner(
     if isinstance(settings, VowpalWabbitSettings):
         shared = previous if isinstance(previous, VowpalWabbit) else None
         return VowpalWabbit(settings, snapshot=snapshot, previous=shared)
-    if snapshot is None:
-        if isinstance(settings, PrioritySettings):
-            return Priority(settings)
-        return LinUCB(settings)
-    if isinstance(settings, PrioritySettings):
-        return Priority.load(settings, snapshot)
-    return LinUCB.load(settings, snapshot)
+    kind = _KINDS[type(settings)]
+    made: Learner = (
+        kind(settings) if snapshot is None else kind.load(settings, snapshot)
+    )
+    return made
 
 
 def _digest(settings: msgspec.Struct, kind: Any) -> str:

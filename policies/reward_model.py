@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.features import hashed
+from policies.hashing import Hasher
 from policies.model import Features, FloatArray
 
 __all__ = ["cross_fit", "fold_of"]
@@ -125,8 +125,9 @@ def fold_of(key: str, folds: int) -> int:
 def _design(contexts: Sequence[Features], dim: int) -> FloatArray:
     """Return a constant and the hashed features of each context, (n, dim + 1)."""
     X = np.ones((len(contexts), dim + 1))
+    hasher = Hasher(dim)
     for row, features in enumerate(contexts):
-        X[row, 1:] = hashed(features, dim)
+        X[row, 1:] = hasher.vector(features)
     return X
 
 

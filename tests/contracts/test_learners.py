@@ -6,6 +6,7 @@ A new learner is tested by being named: the cases come from the settings.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import get_args
 
 import numpy as np
@@ -15,15 +16,43 @@ from hypothesis import strategies as st
 
 from policies.learners.base import Learner
 from policies.model import Action, Features
-from policies.policy import LearnerSettings, Policy, PolicySettings, PrioritySettings
-
-KINDS: list[type[LearnerSettings]] = list(get_args(LearnerSettings))
-LEARNING = [kind for kind in KINDS if kind is not PrioritySettings]
-
-every_learner = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-every_learning_one = pytest.mark.parametrize(
-    "kind", LEARNING, ids=lambda kind: kind.__name__
+from policies.policy import (
+    KernelSettings,
+    LearnerSettings,
+    LinearSettings,
+    LogisticSettings,
+    Policy,
+    PolicySettings,
+    PopularitySettings,
+    PrioritySettings,
 )
+
+Kind = Callable[[], LearnerSettings]
+
+KINDS: list[Kind] = [
+    *get_args(LearnerSettings),
+    functools.partial(LinearSettings, shape="shared", dim=128),
+    functools.partial(LinearSettings, shape="hybrid"),
+    functools.partial(LinearSettings, forgetting=0.999),
+    functools.partial(LinearSettings, standardize=True),
+    functools.partial(LogisticSettings, low=-1.0, standardize=True),
+    functools.partial(KernelSettings, features=64, standardize=True),
+]
+"""What makes settings: by default of every kind, and where they change much."""
+LEARNING = [
+    kind for kind in KINDS if kind not in (PopularitySettings, PrioritySettings)
+]
+"""Those that tell contexts apart."""
+
+
+def named(kind: Kind) -> str:
+    if isinstance(kind, functools.partial):
+        return f"{kind.func.__name__}({', '.join(map(str, kind.keywords.values()))})"
+    return kind.__name__
+
+
+every_learner = pytest.mark.parametrize("kind", KINDS, ids=named)
+every_learning_one = pytest.mark.parametrize("kind", LEARNING, ids=named)
 fast = settings(deadline=None, max_examples=15)
 
 Row = tuple[Features, Action, float, float]
@@ -44,12 +73,12 @@ any_action = st.builds(
 any_row = st.tuples(anything, any_action, finite, st.floats(1e-9, 1.0))
 
 
-def learner_of(kind: type[LearnerSettings], blob: bytes | None = None) -> Learner:
+def learner_of(kind: Kind, blob: bytes | None = None) -> Learner:
     return Policy(PolicySettings(kind()), blob, previous=first_of(kind)).learner
 
 
 @functools.cache
-def first_of(kind: type[LearnerSettings]) -> Policy:
+def first_of(kind: Kind) -> Policy:
     return Policy(PolicySettings(kind()))
 
 
@@ -81,7 +110,7 @@ def learn(learner: Learner, rows: list[Row]) -> Learner:
 
 
 @every_learning_one
-def test_it_learns_what_pleases_whom(kind: type[LearnerSettings]) -> None:
+def test_it_learns_what_pleases_whom(kind: Kind) -> None:
     learner = learn(learner_of(kind), rows_of_a_world(1_500))
 
     for segment, better in (("new", "tea"), ("old", "jam")):
@@ -92,7 +121,7 @@ def test_it_learns_what_pleases_whom(kind: type[LearnerSettings]) -> None:
 
 
 @every_learner
-def test_scoring_leaves_no_trace(kind: type[LearnerSettings]) -> None:
+def test_scoring_leaves_no_trace(kind: Kind) -> None:
     learner = learn(learner_of(kind), rows_of_a_world(20))
     before = learner.save()
     context: Features = (("constant", 1.0), ("unseen", 2.0))
@@ -109,9 +138,7 @@ def test_scoring_leaves_no_trace(kind: type[LearnerSettings]) -> None:
 @every_learner
 @fast
 @given(cuts=st.sets(st.integers(0, 30), max_size=4))
-def test_stopped_anywhere_it_ends_in_the_same_bytes(
-    kind: type[LearnerSettings], cuts: set[int]
-) -> None:
+def test_stopped_anywhere_it_ends_in_the_same_bytes(kind: Kind, cuts: set[int]) -> None:
     rows = rows_of_a_world(30)
     straight = learn(learner_of(kind), rows).save()
 
@@ -127,7 +154,7 @@ def test_stopped_anywhere_it_ends_in_the_same_bytes(
 
 @every_learner
 def test_a_loaded_learner_scores_to_the_last_bit_alike(
-    kind: type[LearnerSettings],
+    kind: Kind,
 ) -> None:
     learner = learn(learner_of(kind), rows_of_a_world(50))
 
@@ -143,7 +170,7 @@ def test_a_loaded_learner_scores_to_the_last_bit_alike(
 @fast
 @given(rows=st.lists(any_row, max_size=6))
 def test_whatever_was_learned_it_is_saved_and_loaded(
-    kind: type[LearnerSettings], rows: list[Row]
+    kind: Kind, rows: list[Row]
 ) -> None:
     blob = learn(learner_of(kind), rows).save()
 
@@ -159,7 +186,7 @@ def test_whatever_was_learned_it_is_saved_and_loaded(
     actions=st.lists(any_action, min_size=1, max_size=5, unique=True),
 )
 def test_no_names_and_no_numbers_make_a_score_that_is_not_finite(
-    kind: type[LearnerSettings],
+    kind: Kind,
     rows: list[Row],
     context: Features,
     actions: list[Action],
@@ -176,9 +203,7 @@ def test_no_names_and_no_numbers_make_a_score_that_is_not_finite(
 
 @every_learner
 @pytest.mark.parametrize("value", [1e308, -1e308, 5e-324, float("nan"), float("inf")])
-def test_a_mad_feature_harms_nobody_for_long(
-    kind: type[LearnerSettings], value: float
-) -> None:
+def test_a_mad_feature_harms_nobody_for_long(kind: Kind, value: float) -> None:
     learner = learn(learner_of(kind), rows_of_a_world(100))
 
     for _ in range(50):
@@ -193,7 +218,7 @@ def test_a_mad_feature_harms_nobody_for_long(
 @every_learner
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), -float("inf")])
 def test_a_reward_that_is_not_finite_is_refused_and_not_learned(
-    kind: type[LearnerSettings], reward: float
+    kind: Kind, reward: float
 ) -> None:
     learner = learner_of(kind)
     before = learner.save()
@@ -206,7 +231,7 @@ def test_a_reward_that_is_not_finite_is_refused_and_not_learned(
 
 @every_learner
 def test_the_order_of_features_and_of_actions_does_not_matter(
-    kind: type[LearnerSettings],
+    kind: Kind,
 ) -> None:
     rows = rows_of_a_world(200)
     forwards = learn(learner_of(kind), rows)
@@ -222,7 +247,7 @@ def test_the_order_of_features_and_of_actions_does_not_matter(
 
 @every_learner
 def test_a_score_does_not_depend_on_what_else_is_scored(
-    kind: type[LearnerSettings],
+    kind: Kind,
 ) -> None:
     rows = rows_of_a_world(200)
     learner = learn(learner_of(kind), rows)
@@ -236,7 +261,7 @@ def test_a_score_does_not_depend_on_what_else_is_scored(
 
 @every_learner
 def test_features_and_actions_may_appear_and_vanish(
-    kind: type[LearnerSettings],
+    kind: Kind,
 ) -> None:
     learner = learn(learner_of(kind), rows_of_a_world(50))
 
@@ -250,7 +275,7 @@ def test_features_and_actions_may_appear_and_vanish(
 
 @every_learner
 def test_an_action_is_known_by_its_name_wherever_it_stands_in_the_catalogue(
-    kind: type[LearnerSettings],
+    kind: Kind,
 ) -> None:
     learner = learn(learner_of(kind), rows_of_a_world(100))
     context: Features = (("constant", 1.0), ("segment=new", 1.0))
@@ -263,9 +288,7 @@ def test_an_action_is_known_by_its_name_wherever_it_stands_in_the_catalogue(
 @every_learner
 @fast
 @given(data=st.data())
-def test_a_damaged_state_is_refused(
-    kind: type[LearnerSettings], data: st.DataObject
-) -> None:
+def test_a_damaged_state_is_refused(kind: Kind, data: st.DataObject) -> None:
     blob = learn(learner_of(kind), rows_of_a_world(10)).save()
     at = data.draw(st.integers(0, len(blob) - 1))
     torn = blob[:at]
@@ -277,7 +300,7 @@ def test_a_damaged_state_is_refused(
 
 
 @every_learner
-def test_a_state_of_another_learner_is_refused(kind: type[LearnerSettings]) -> None:
+def test_a_state_of_another_learner_is_refused(kind: Kind) -> None:
     for other in KINDS:
         if other is not kind:
             with pytest.raises(ValueError, match="not of this kind"):

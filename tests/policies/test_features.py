@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +13,6 @@ from policies.features import (
     FeatureSpec,
     context_features,
     features_of,
-    hashed,
     unknown_features,
 )
 from policies.model import Context, FeatureValue, Moment, Usage
@@ -124,20 +122,3 @@ def test_a_number_with_a_range_is_scaled_and_clipped(
 def test_what_declares_no_feature_is_refused(wrong: object) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(wrong, FeatureSpec)
-
-
-@given(st.dictionaries(st.text(max_size=5), finite.map(lambda x: x % 1e6), max_size=8))
-def test_hashing_does_not_look_at_the_order(features: dict[str, float]) -> None:
-    forward = tuple(features.items())
-
-    np.testing.assert_allclose(hashed(forward, 8), hashed(forward[::-1], 8), atol=1e-6)
-
-
-def test_names_have_places_and_signs_of_their_own() -> None:
-    alone = [hashed(((f"f{n}", 1.0),), 64) for n in range(500)]
-
-    assert all(np.count_nonzero(vector) == 1 for vector in alone)
-    assert {float(vector.sum()) for vector in alone} == {-1.0, 1.0}
-    used = np.count_nonzero(np.abs(np.array(alone)).sum(axis=0))
-    assert used == 64
-    assert abs(float(np.array(alone).sum())) < 80.0

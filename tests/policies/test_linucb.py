@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.learners import linucb
+from policies.hashing import hashed
 from policies.learners.linucb import LinUCB, LinUCBSettings
-from policies.model import Action, Features
+from policies.model import Action, Features, FloatArray
 
 TEA = Action(1, "tea", "text", "home", ())
 JAM = Action(2, "jam", "text", "home", (("price", 0.5),))
@@ -21,6 +21,10 @@ contexts = st.dictionaries(names, st.floats(-5.0, 5.0), max_size=8).map(
     lambda features: tuple(features.items())
 )
 rewards = st.floats(-10.0, 10.0)
+
+
+def vector(learner: LinUCB, context: Features) -> FloatArray:
+    return hashed(context, learner.settings.dim)
 
 
 @settings(deadline=None)
@@ -44,10 +48,10 @@ def test_scores_are_those_of_the_inverted_matrix(
         learner.learn(row, action, reward=reward, propensity=0.5)
 
     expected = []
-    x = learner._vector(context)
+    x = vector(learner, context)
     for action in (TEA, JAM):
         learned = [(row, reward) for row, of, reward in rows if of is action]
-        design = np.array([learner._vector(row) for row, _ in learned]).reshape(-1, dim)
+        design = np.array([vector(learner, row) for row, _ in learned]).reshape(-1, dim)
         inverse = np.linalg.inv(ridge * np.eye(dim) + design.T @ design)
         theta = inverse @ design.T @ np.array([reward for _, reward in learned])
         expected.append(x @ theta + alpha * math.sqrt(max(float(x @ inverse @ x), 0.0)))
@@ -82,43 +86,6 @@ def test_a_hundred_actions_each_keep_what_they_learned() -> None:
 
     scores = LinUCB.load(learner.settings, learner.save()).score((("x", 1.0),), actions)
     assert [action.index / 2 for action in actions] == pytest.approx(scores.tolist())
-
-
-def test_more_names_than_are_remembered_still_have_their_places(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    context = tuple((f"name-{i}", float(i)) for i in range(50))
-    remembering = LinUCB(LinUCBSettings())
-    expected = remembering._vector(context)
-
-    monkeypatch.setattr(linucb, "_NAMES_MAX", 7)
-    forgetting = LinUCB(LinUCBSettings())
-
-    assert expected.tolist() == forgetting._vector(context).tolist()
-    assert len(forgetting._places_of) <= 7
-
-
-def test_names_have_the_same_places_on_every_machine() -> None:
-    learner = LinUCB(LinUCBSettings(dim=8))
-
-    vector = learner._vector((("segment=free", 1.0), ("größe", 2.0), ("constant", 4.0)))
-
-    half = math.sqrt(0.5)
-    expected = [3.0, 0.0, 4.0, 0.0, 4.0, -3.0, 0.0, 0.0]
-    assert vector.tolist() == pytest.approx([half * share for share in expected])
-
-
-def test_names_that_share_a_place_can_still_be_told_apart() -> None:
-    settings = LinUCBSettings(dim=32)
-    learner = LinUCB(settings)
-    vectors = [learner._vector(((f"name-{i}", 1.0),)) for i in range(300)]
-
-    gram = np.array(vectors) @ np.array(vectors).T
-
-    assert np.diag(gram) == pytest.approx(1.0)
-    alike = np.abs(np.triu(gram, 1)) > 0.99
-    # Of all pairs about one in 1,000; with one place a name it would be one in 32.
-    assert alike.sum() < 300 * 299 / 2 / 500
 
 
 def test_a_state_of_another_shape_is_refused() -> None:

@@ -1,0 +1,322 @@
+"""Ridge regressions, one for each name, that are kept up to date row by row."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.model import Action, FloatArray
+
+__all__ = ["FadingRidges", "Moments", "RidgeState", "Ridges", "products"]
+
+_UNKNOWN = 0
+_SINGLE_MAX = 9_000
+"""Up to how many numbers OpenBLAS multiplies a matrix with a vector on one thread.
+
+More than one are to be avoided: on a busy machine they wait for each other, for
+milliseconds, and the last bits of what they find depend on how many they are.
+"""
+_BLOCK = 4_096
+
+_name_of = attrgetter("name")
+
+
+class Moments(NamedTuple):
+    """Estimates of linear regressions.
+
+    Attributes:
+        mean: What is expected, shape (n,).
+        variance: How unsure that is where the noise has variance 1, 0 or more,
+            shape (n,).
+    """
+
+    mean: FloatArray
+    variance: FloatArray
+
+
+class RidgeState(msgspec.Struct, array_like=True):
+    """What is saved: the names, in the order first learned, and their rows."""
+
+    names: list[str]
+    vectors: bytes
+    matrices: bytes
+
+
+class _Rows(dict[str, int]):
+    """The row of each name; that of the prior for one never learned."""
+
+    def __missing__(self, name: str) -> int:
+        return _UNKNOWN
+
+
+class Ridges:
+    """A ridge regression for each name, all of them on vectors of one length.
+
+    A regression is A = ridge·I + Σ x·xᵀ and b = Σ r·x over the rows it has learned.
+    What is kept is A⁻¹ and θ = A⁻¹b, brought up to date by the Sherman-Morrison
+    identity: O(d²) and no inversion. A name never learned is at the prior.
+
+    A⁻¹ is symmetric, and kept as the rows of its upper triangle in one line. xᵀA⁻¹x
+    is then the inner product of that line with the products of pairs from x: one
+    matrix-vector product for all names, on half the memory.
+
+    Args:
+        dim: The length of the vectors, d, at least 1.
+        ridge: The strength of the prior that all weights are 0, above 0.
+    """
+
+    def __init__(self, dim: int, ridge: float) -> None:
+        self.dim = dim
+        self._upper, self._twice, self._square = _places_of(dim)
+        # Row 0 is the prior: that of every name not learned from.
+        self._row_of = _Rows()
+        self._theta: FloatArray = np.zeros((1, dim))
+        self._A_inv: FloatArray = (np.eye(dim) / ridge).take(self._upper)[np.newaxis]
+        self._asked: tuple[Action, ...] = ()
+        self._found: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+
+    def load(self, state: RidgeState) -> None:
+        """Go on from a saved state."""
+        self._row_of = _Rows({name: row for row, name in enumerate(state.names, 1)})
+        self._theta = _with_rows(self._theta[:1], state.vectors)
+        self._A_inv = _with_rows(self._A_inv[:1], state.matrices)
+
+    def save(self) -> RidgeState:
+        """Return all that was learned: the same for the same learning."""
+        rows = slice(1, len(self._row_of) + 1)
+        return RidgeState(
+            names=list(self._row_of),
+            vectors=self._theta[rows].astype("<f8").tobytes(),
+            matrices=self._A_inv[rows].astype("<f8").tobytes(),
+        )
+
+    def moments(self, actions: Sequence[Action], x: FloatArray) -> Moments:
+        """Return what the regressions of the actions' names expect at x.
+
+        Args:
+            actions: At least one.
+            x: Shape (dim,).
+        """
+        pairs = self._pairs(x)
+        pairs *= self._twice
+        rows = self._rows(actions)
+        known = len(self._row_of) + 1
+        if known * pairs.size <= _SINGLE_MAX:
+            mean = self._theta[:known].dot(x).take(rows)
+            variance = self._A_inv[:known].dot(pairs).take(rows)
+        elif known <= 2 * len(actions):
+            # To compute them all costs less than to copy those that are asked for.
+            mean = products(self._theta[:known], x).take(rows)
+            variance = products(self._A_inv[:known], pairs).take(rows)
+        else:
+            mean = products(self._theta[rows], x)
+            variance = products(self._A_inv[rows], pairs)
+        # Rounding may leave a tiny negative; never a NaN.
+        return Moments(mean, np.maximum(variance, 0.0, out=variance))
+
+    def at(self, name: str) -> tuple[FloatArray, FloatArray]:
+        """Return a name's θ, shape (dim,), and A⁻¹, shape (dim, dim)."""
+        row = self._row_of[name]
+        return self._theta[row], self._A_inv[row].take(self._square)
+
+    def learn(self, name: str, x: FloatArray, reward: float) -> tuple[float, float]:
+        """Learn that a name earned a reward at x.
+
+        Returns:
+            How far the reward was from what was expected, and 1 + xᵀA⁻¹x: the
+            variance of that distance where the noise has variance 1.
+        """
+        row = self._row_of[name] or self._new_row(name)
+        theta = self._theta[row]
+        packed = self._A_inv[row]
+        u = self._times(packed, x)
+        # At least 1 but for rounding, because A⁻¹ is positive definite.
+        scale = max(1.0 + float(x.dot(u)), 1.0)
+        error = reward - float(x.dot(theta))
+        theta += u * (error / scale)
+        packed -= _outer(u, u / scale).take(self._upper)
+        return error, scale
+
+    def correct(self, name: str, x: FloatArray, by: float) -> None:
+        """Learn that a reward that was learned at x is larger `by` that much.
+
+        It ends in what would have been, had the right one been learned at once, but
+        for rounding: A does not depend on rewards, and b is a sum over them.
+        """
+        row = self._row_of[name] or self._new_row(name)
+        self._theta[row] += self._times(self._A_inv[row], x) * by
+
+    def _pairs(self, x: FloatArray) -> FloatArray:
+        """Return the upper triangle of x·xᵀ in one line."""
+        return _outer(x, x).take(self._upper)
+
+    def _times(self, packed: FloatArray, x: FloatArray) -> FloatArray:
+        """Return A⁻¹x."""
+        square = packed.take(self._square)
+        return square.dot(x) if square.size <= _SINGLE_MAX else products(square, x)
+
+    def _rows(self, actions: Sequence[Action]) -> NDArray[np.intp]:
+        """Return the row of each action's name; those of the latest are kept.
+
+        One and the same action is equal without a look at what it is made of.
+        """
+        asked = tuple(actions)
+        if asked != self._asked:
+            rows = map(self._row_of.__getitem__, map(_name_of, asked))
+            self._found = np.fromiter(rows, np.intp, len(asked))
+            self._asked = asked
+        return self._found
+
+    def _new_row(self, name: str) -> int:
+        """Give a name a regression of its own, starting from the prior."""
+        row = len(self._row_of) + 1
+        if row == len(self._theta):
+            # Doubling, so that n names cost O(n), not O(n²), in copies.
+            self._theta = np.concatenate([self._theta, np.zeros_like(self._theta)])
+            self._A_inv = np.concatenate([self._A_inv, np.empty_like(self._A_inv)])
+        self._A_inv[row] = self._A_inv[_UNKNOWN]
+        self._row_of[name] = row
+        self._asked = ()
+        return row
+
+
+class FadingRidges(Ridges):
+    """Ridge regressions that forget, slowly.
+
+    Each row that a name learns lets the rows before it count `forgetting` times as
+    much: A = ridge·I + Σ fᵏ·x·xᵀ and b = Σ fᵏ·r·x, k rows ago. The prior does not
+    fade, so that where nothing was learned of late the regression is back at it.
+
+    What is kept is A without the prior, and b; A is inverted when it is asked for.
+    """
+
+    def __init__(self, dim: int, ridge: float, forgetting: float) -> None:
+        super().__init__(dim, ridge)
+        self._ridge = ridge
+        self._forgetting = forgetting
+        self._sums: FloatArray = np.zeros_like(self._A_inv)
+        self._b: FloatArray = np.zeros_like(self._theta)
+        self._stale: set[int] = set()
+
+    def load(self, state: RidgeState) -> None:
+        """Go on from a saved state."""
+        super().load(state)
+        self._b, self._sums = self._theta.copy(), self._A_inv.copy()
+        self._stale.update(range(1, len(self._row_of) + 1))
+        self._refresh()
+
+    def save(self) -> RidgeState:
+        """Return all that was learned: the same for the same learning."""
+        rows = slice(1, len(self._row_of) + 1)
+        return RidgeState(
+            names=list(self._row_of),
+            vectors=self._b[rows].astype("<f8").tobytes(),
+            matrices=self._sums[rows].astype("<f8").tobytes(),
+        )
+
+    def moments(self, actions: Sequence[Action], x: FloatArray) -> Moments:
+        """See `Ridges.moments`."""
+        self._refresh()
+        return super().moments(actions, x)
+
+    def at(self, name: str) -> tuple[FloatArray, FloatArray]:
+        """See `Ridges.at`."""
+        self._refresh()
+        return super().at(name)
+
+    def learn(self, name: str, x: FloatArray, reward: float) -> tuple[float, float]:
+        """See `Ridges.learn`."""
+        self._refresh()
+        row = self._row_of[name] or self._new_row(name)
+        scale = max(1.0 + float(x.dot(self._times(self._A_inv[row], x))), 1.0)
+        error = reward - float(x.dot(self._theta[row]))
+        self._sums[row] *= self._forgetting
+        self._sums[row] += self._pairs(x)
+        self._b[row] *= self._forgetting
+        self._b[row] += x * reward
+        self._stale.add(row)
+        return error, scale
+
+    def correct(self, name: str, x: FloatArray, by: float) -> None:
+        """Learn that a reward that was learned at x is larger `by` that much.
+
+        When that was is not known: the correction counts in full, as the latest
+        reward does.
+        """
+        row = self._row_of[name] or self._new_row(name)
+        self._b[row] += x * by
+        self._stale.add(row)
+
+    def _new_row(self, name: str) -> int:
+        row = super()._new_row(name)
+        more = len(self._theta) - len(self._b)
+        if more:
+            self._b = np.concatenate([self._b, np.zeros_like(self._theta[:more])])
+            sums = np.zeros_like(self._A_inv[:more])
+            self._sums = np.concatenate([self._sums, sums])
+        return row
+
+    def _refresh(self) -> None:
+        """Bring A⁻¹ and θ up to date."""
+        for row in sorted(self._stale):
+            A = self._sums[row].take(self._square)
+            # Rounding must not make it singular.
+            A[np.diag_indices(self.dim)] += self._ridge + 1e-12 * A.trace()
+            inverse = np.linalg.inv(A)
+            self._A_inv[row] = ((inverse + inverse.T) / 2.0).take(self._upper)
+            self._theta[row] = self._times(self._A_inv[row], self._b[row])
+        self._stale.clear()
+
+
+def products(rows: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the inner product of each row and x, each found by itself.
+
+    It does not depend on which other rows there are, and takes one thread.
+
+    Args:
+        rows: Shape (..., dim).
+        x: Shape (dim,).
+    """
+    found: FloatArray
+    if x.size <= _SINGLE_MAX:
+        found = np.vecdot(rows, x)
+        return found
+    whole = x.size - x.size % _BLOCK
+    blocks = rows[..., :whole].reshape(*rows.shape[:-1], -1, _BLOCK)
+    sums = np.vecdot(blocks, x[:whole].reshape(-1, _BLOCK)).sum(axis=-1)
+    found = sums + np.vecdot(rows[..., whole:], x[whole:])
+    return found
+
+
+@functools.cache
+def _places_of(
+    dim: int,
+) -> tuple[NDArray[np.intp], FloatArray, NDArray[np.intp]]:
+    """Return how an upper triangle is laid out.
+
+    Returns:
+        Where each of its numbers is in the square; how often; and where each number
+        of the square is in it, shape (dim, dim).
+    """
+    left, right = np.triu_indices(dim)
+    square = np.zeros((dim, dim), dtype=np.intp)
+    square[left, right] = square[right, left] = np.arange(left.size)
+    return left * dim + right, np.where(left == right, 1.0, 2.0), square
+
+
+def _outer(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return x·yᵀ, in half the time that `np.outer` takes where they are short."""
+    outer: FloatArray = x[:, np.newaxis].dot(y[np.newaxis])
+    return outer
+
+
+def _with_rows(prior: FloatArray, saved: bytes) -> FloatArray:
+    """Return the prior's row followed by the saved ones."""
+    rows = np.frombuffer(saved, dtype="<f8").reshape(-1, prior.shape[1])
+    return np.concatenate([prior, rows]).astype(np.float64)

@@ -1,0 +1,89 @@
+"""Makes vectors of contexts, for the learners that compute with vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from policies.learners.bounds import FEATURE_MAX, bounded
+from policies.learners.scaling import Scaling, ScalingState
+from policies.model import Features, FloatArray
+
+__all__ = ["Projection", "Vectors"]
+
+
+class Projection(Protocol):
+    """What makes a vector of values under names."""
+
+    dim: int
+    """How long the vectors are."""
+
+    def spread(self, names: tuple[str, ...], values: FloatArray) -> FloatArray:
+        """Return a vector, shape (dim,).
+
+        Args:
+            names: Any number of them.
+            values: A finite number for each, shape (n_names,).
+        """
+        ...
+
+
+class Vectors:
+    """Makes vectors of contexts, whose values are clipped, and maybe standardised.
+
+    The vector of the latest context is kept: who asks for several slots, or learns
+    right after having scored, asks for it again.
+
+    Args:
+        projection: What makes vectors.
+        standardize: Whether values are put in deviations from what is usual.
+    """
+
+    def __init__(self, projection: Projection, *, standardize: bool = False) -> None:
+        self._projection = projection
+        self._scaling = Scaling() if standardize else None
+        self._context: Features | None = None
+        self._vector: FloatArray = np.zeros(0)
+
+    def load(self, state: ScalingState | None) -> None:
+        """Go on from a saved state."""
+        if state is not None:
+            self._scaling = Scaling.load(state)
+
+    def save(self) -> ScalingState | None:
+        """Return what is usual; none without standardising."""
+        return None if self._scaling is None else self._scaling.save()
+
+    def of(self, context: Features) -> FloatArray:
+        """Return a context's vector, shape (dim,); it is not to be changed.
+
+        Args:
+            context: What is not a number is 0, and beyond ±1,000 it is clipped.
+        """
+        if context is self._context:
+            return self._vector
+        names, values = zip(*context, strict=True) if context else ((), ())
+        numbers = _within(values)
+        if self._scaling is not None:
+            numbers = self._scaling.scaled(names, numbers)
+        self._vector = self._projection.spread(names, numbers)
+        self._context = context
+        return self._vector
+
+    def learn(self, context: Features) -> FloatArray:
+        """Return a context's vector once its values are part of what is usual."""
+        if self._scaling is not None and context:
+            names, values = zip(*context, strict=True)
+            self._scaling.learn(names, _within(values))
+            self._context = None
+        return self.of(context)
+
+
+def _within(values: tuple[float, ...]) -> FloatArray:
+    """Clip values to ±1,000."""
+    # One number tells whether any is too large, infinite or not a number.
+    if math.hypot(*values) <= FEATURE_MAX:
+        return np.array(values, np.float64)
+    return np.array([bounded(value, FEATURE_MAX) for value in values])
