@@ -58,7 +58,18 @@ _LEAST_MEMORY_MS = 35 * _DAY_MS  # A calendar month, and the quiet before it.
 _DEFAULT = CreativeSpec()
 _PLAIN = {"default": _DEFAULT}
 # What people and learners look at, and no gate of ours does. Creatives do matter.
-_UNASKED = {"description", "campaign", "tags", "benefits", "priority", "features"}
+_UNASKED = {
+    "description",
+    "campaign",
+    "tags",
+    "benefits",
+    "priority",
+    "features",
+    "rewards",
+    "reward_wait",
+    "reward_default",
+    "reward_aggregate",
+}
 _asked_about = attrgetter(
     *[f for f in OfferSpec.__struct_fields__ if f not in {*_UNASKED, "creatives"}]
 )

@@ -518,10 +518,16 @@ class Resolution(_Noun, frozen=True):
     """A row of the training stream: what a decision turned out to earn.
 
     Attributes:
+        reward: What is learned of it.
         revision: 1 for the first reward of a decision, then one more for each
             correction.
+        before: For a correction, the reward of the revision before; none for one that
+            was written when corrections were not learned yet, which is still not.
+        earned: What it earned before it was clipped; none where that is the reward.
     """
 
     decision_id: str
     reward: float
     revision: int = 1
+    before: float | None = None
+    earned: float | None = None

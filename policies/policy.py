@@ -185,6 +185,28 @@ class Policy:
         self.learner.learn(context, action, reward=reward, propensity=propensity)
         self.learned += 1
 
+    def correct(
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        before: float,
+        propensity: float,
+    ) -> None:
+        """Learn that what was learned before turned out to be another reward.
+
+        Args:
+            context: What was known when the action was chosen.
+            action: The chosen action.
+            reward: What it earned after all, finite.
+            before: What was learned that it earned.
+            propensity: The probability in (0, 1] with which it was chosen.
+        """
+        self.learner.correct(
+            context, action, reward=reward, before=before, propensity=propensity
+        )
+
     def save(self) -> bytes:
         """Return all that was learned: the same bytes for the same learning."""
         return self.learner.save()

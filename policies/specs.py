@@ -14,7 +14,8 @@ from typing import Literal
 import msgspec
 
 from policies.features import FeatureSpec
-from policies.model import EventKind, FeatureValue
+from policies.model import EventKind, FeatureValue, OutcomeKind
+from policies.rewards import Aggregate, Worth
 from policies.toml import Duration
 
 __all__ = [
@@ -264,6 +265,14 @@ class OfferSpec(_Spec, frozen=True):
             what costs something.
         renews: Whether the user goes on paying until they cancel.
         cancel_path: Where the user cancels what renews; required for what renews.
+        rewards: What its outcomes are worth where that is not what the settings say: a
+            number, or computed from money, as `[rewards] outcomes` in the settings.
+        reward_wait: How long after it was shown it waits for an outcome, 1m to 90d;
+            what the settings say if left out.
+        reward_default: What it earns where no outcome comes, less the attention cost;
+            what the settings say if left out.
+        reward_aggregate: How several rewards become one: `earliest`, `sum`, `max`,
+            `min`, `mean` or `median`; what the settings say if left out.
         features: What learners know of it, by the names that `[features]` declares.
         creatives: Its wordings by id; one called `default` where there are none.
     """
@@ -311,6 +320,10 @@ class OfferSpec(_Spec, frozen=True):
     price_shown: bool = True
     renews: bool = False
     cancel_path: str = ""
+    rewards: dict[OutcomeKind, Worth] = {}
+    reward_wait: Duration | None = None
+    reward_default: float | None = None
+    reward_aggregate: Aggregate | None = None
     features: dict[str, FeatureValue] = {}
     creatives: dict[str, CreativeSpec] = {}
 

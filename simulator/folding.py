@@ -81,7 +81,7 @@ class Folding:
             policy.learner = self._learning.learner
             self._deciding[settings.version] = policy
         policy.model = f"{self.stream[1]}.{self.position}"
-        # What was skipped as a correction counts too: it is how servers count.
+        # Corrections count too: it is how servers count.
         policy.learned = self.position
         return policy
 

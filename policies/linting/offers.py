@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Collection, Sequence
 
 from policies.linting.base import (
@@ -21,6 +22,11 @@ from policies.linting.money import lint_money
 from policies.linting.settings import lint_dismissal, lint_snooze
 from policies.linting.truth import lint_rules
 from policies.messages import link_problem
+from policies.rewards import (
+    REWARD_WAIT_MAX_MS,
+    REWARD_WAIT_MIN_MS,
+    check_outcomes,
+)
 from policies.specs import (
     MOMENTS,
     CatalogueSpec,
@@ -59,6 +65,7 @@ def lint_offers(
             _lint_limit(under(here, "limit"), offer.limit)
         _lint_suppression(here, offer, spec)
         lint_money(here, offer, spec)
+        _lint_rewards(here, offer)
         lint_honesty(here, offer)
         for creative_id, creative in offer.creatives.items():
             _lint_creative(
@@ -87,6 +94,19 @@ def _lint_moments(note: Note, moments: Sequence[str], known: Collection[str]) ->
         if moment not in known:
             said = f"{moment} is no known moment, nor does `moments` at the top"
             note(f"{said} of the file name it", "moments")
+
+
+def _lint_rewards(note: Note, offer: OfferSpec) -> None:
+    try:
+        check_outcomes(offer.rewards, "rewards")
+    except ValueError as error:
+        note(str(error), "rewards")
+    wait = offer.reward_wait
+    if wait is not None and not REWARD_WAIT_MIN_MS <= wait <= REWARD_WAIT_MAX_MS:
+        note(f"is 1m to 90d, not {wait.text}", "reward_wait")
+    default = offer.reward_default
+    if default is not None and not math.isfinite(default):
+        note(f"is finite, not {default}", "reward_default")
 
 
 def _lint_dates(note: Note, start: dt.datetime | None, end: dt.datetime | None) -> None:

@@ -252,6 +252,29 @@ class TrainingStore(Protocol):
         """Return the current epoch of the training stream."""
         ...
 
+    def began(self) -> int:
+        """Return how many rows the current epoch began with, which all are known."""
+        ...
+
+    def renew(self) -> int:
+        """Begin a new epoch: each decision once, with its last reward.
+
+        The decisions are in the order in which they were resolved first. Cut short, it
+        has changed nothing, and can be called again.
+
+        Returns:
+            The new epoch.
+        """
+        ...
+
+    def renewal_wanted(self) -> bool:
+        """Say whether a new epoch was asked for and has not begun."""
+        ...
+
+    def recent(self, limit: int) -> list[float]:
+        """Return what the last decisions earned first, before that was clipped."""
+        ...
+
     def changed(self, limit: int, *, silences: bool) -> tuple[list[str], Watermark]:
         """Return decisions of which something new is known, and a watermark.
 
@@ -349,6 +372,10 @@ class AdminStore(Protocol):
 
     def active_catalogue(self) -> ActiveCatalogue:
         """Return which catalogue holds."""
+        ...
+
+    def ask_renewal(self) -> None:
+        """Ask the learner to begin a new epoch of the training stream."""
         ...
 
     def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.joiner import Join, join
+from policies.joiner import Join, Terms, join
 from policies.model import NO_OFFER, Decision, Opportunity, Outcome, OutcomeKind
 from policies.rewards import RewardSettings
+from policies.specs import OfferSpec
 from policies.toml import Duration
 
-REWARDS = RewardSettings(attention_cost=0.1, wait=Duration(1_000))
+REWARDS = RewardSettings(wait=Duration(1_000))
+SILENT = Terms(REWARDS)
+OFFERED = Terms(REWARDS, OfferSpec(price=900, margin=300), "USD", cost=0.1)
 OPEN, UNKNOWN = Join(due_ms=1_100), Join()
 
 
@@ -59,7 +62,7 @@ def test_an_offer_earns_what_came_first_once_it_was_shown(
     kinds: tuple[OutcomeKind, ...], now_ms: int, joined: Join
 ) -> None:
     for order in itertools.permutations(said(*kinds)):
-        assert joined == join(decision(1), order, REWARDS, now_ms)
+        assert joined == join(decision(1), order, OFFERED, now_ms)
 
 
 @pytest.mark.parametrize(
@@ -75,32 +78,34 @@ def test_an_offer_earns_what_came_first_once_it_was_shown(
 def test_silence_trains_when_it_is_confirmed_and_costs_nothing(
     kinds: tuple[OutcomeKind, ...], joined: Join
 ) -> None:
-    assert joined == join(decision(NO_OFFER), said(*kinds), REWARDS, 10**9)
+    assert joined == join(decision(NO_OFFER), said(*kinds), SILENT, 10**9)
 
 
 @pytest.mark.parametrize("kind", ["accepted", "dismissed"])
 def test_good_and_bad_news_may_wait_for_those_that_none_comes_for(
     kind: OutcomeKind,
 ) -> None:
-    patient = msgspec.structs.replace(REWARDS, settle="after_wait")
+    patient = OFFERED._replace(
+        rewards=msgspec.structs.replace(REWARDS, settle="after_wait")
+    )
     outcomes = said("shown", kind)
 
     assert join(decision(1), outcomes, patient, 1_099) == OPEN
-    settled = join(decision(1), outcomes, REWARDS, 1_099)
+    settled = join(decision(1), outcomes, OFFERED, 1_099)
     assert join(decision(1), outcomes, patient, 1_100) == settled
 
 
 def test_what_comes_after_the_wait_is_never_the_first_that_is_said() -> None:
     outcomes = [*said("shown"), Outcome("late", "accepted", 1_101)]
 
-    first = join(decision(1), outcomes, REWARDS, 10**9, late=False)
+    first = join(decision(1), outcomes, OFFERED, 10**9, late=False)
 
     assert first == Join(0.0 - 0.1)
-    assert join(decision(1), outcomes, REWARDS, 10**9) == Join(1.0 - 0.1)
+    assert join(decision(1), outcomes, OFFERED, 10**9) == Join(1.0 - 0.1)
 
 
 def test_a_silence_that_was_not_kept_does_not_confirm_itself() -> None:
-    trusting = msgspec.structs.replace(REWARDS, silence_confirms_itself=True)
+    trusting = Terms(msgspec.structs.replace(REWARDS, silence_confirms_itself=True))
 
     joined = join(decision(NO_OFFER), said("not_shown"), trusting, 10**9)
 
@@ -108,12 +113,12 @@ def test_a_silence_that_was_not_kept_does_not_confirm_itself() -> None:
 
 
 def test_silence_may_confirm_itself_when_it_was_decided() -> None:
-    rewards = RewardSettings(wait=Duration(1_000), silence_confirms_itself=True)
+    terms = Terms(RewardSettings(wait=Duration(1_000), silence_confirms_itself=True))
 
-    assert join(decision(NO_OFFER), [], rewards, 1_049) == Join(due_ms=1_050)
-    assert join(decision(NO_OFFER), [], rewards, 1_050) == Join(0.0)
-    assert join(decision(NO_OFFER), said("converted"), rewards, 200) == Join(1.0)
-    assert join(decision(1), [], rewards, 10**9) == UNKNOWN
+    assert join(decision(NO_OFFER), [], terms, 1_049) == Join(due_ms=1_050)
+    assert join(decision(NO_OFFER), [], terms, 1_050) == Join(0.0)
+    assert join(decision(NO_OFFER), said("converted"), terms, 200) == Join(1.0)
+    assert join(decision(1), [], terms, 10**9) == UNKNOWN
 
 
 @given(
@@ -136,6 +141,6 @@ def test_what_is_earned_does_not_depend_on_what_arrived_first(
     shuffled = list(outcomes)
     shuffler.shuffle(shuffled)  # type: ignore[attr-defined] # A random.Random.
 
-    first = join(decision(1), outcomes, REWARDS, now_ms)
+    first = join(decision(1), outcomes, OFFERED, now_ms)
 
-    assert first == join(decision(1), shuffled, REWARDS, now_ms)
+    assert first == join(decision(1), shuffled, OFFERED, now_ms)

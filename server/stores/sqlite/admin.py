@@ -76,6 +76,14 @@ class SQLiteAdmin:
         """See `AdminStore.active_catalogue`."""
         return load_active(self._connection)
 
+    def ask_renewal(self) -> None:
+        """See `AdminStore.ask_renewal`."""
+        with transaction(self._connection) as db:
+            db.execute(
+                "update progress set renew = 1"
+                " where epoch = (select max(epoch) from progress)"
+            )
+
     def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:
         """See `AdminStore.decisions_since`."""
         rows = self._connection.execute(
