@@ -18,6 +18,7 @@ from policies.catalogue import Catalogue, Offer
 from policies.draw import draw, to_units
 from policies.features import context_features
 from policies.gates import ALIKE, Gate, Ruling, Situation
+from policies.gates.holdout import Holdout, held_out
 from policies.gates.moments import due
 from policies.history import released, relevant
 from policies.messages import Message, message
@@ -31,6 +32,7 @@ from policies.model import (
     History,
     Opportunity,
     Rejection,
+    Split,
 )
 from policies.policy import Policy
 
@@ -139,7 +141,13 @@ def decide(
     seen = _seen(opportunity, catalogue, past)
     actions, rejections = eligible(opportunity, catalogue, seen)
     context = context_features(opportunity.context, catalogue.features)
-    probabilities = to_units(policy.distribution(context, actions))
+    split = _split(opportunity, catalogue, policy)
+    chances = (
+        policy.baseline(actions)
+        if split == "control"
+        else policy.distribution(context, actions)
+    )
+    probabilities = to_units(chances)
     chosen = actions[draw(probabilities, opportunity.decision_id, policy.salt)]
     decision = Decision(
         opportunity=opportunity,
@@ -153,6 +161,7 @@ def decide(
         probabilities=probabilities,
         chosen=chosen.index,
         valid_until_ms=_valid_until_ms(opportunity, catalogue, chosen),
+        split=split,
     )
     return Verdict(decision, rejections)
 
@@ -593,6 +602,14 @@ def _seen(opportunity: Opportunity, catalogue: Catalogue, past: Past) -> Past:
         relevant(past.account, at_ms, memory, offers=offers, account=True),
         past.conditions,
     )
+
+
+def _split(opportunity: Opportunity, catalogue: Catalogue, policy: Policy) -> Split:
+    user_id, holdout = opportunity.user_id, catalogue.spec.holdout
+    asked = holdout.share and Holdout.name not in catalogue.spec.gates.off
+    if asked and held_out(user_id, holdout.share, holdout.salt):
+        return "holdout"
+    return policy.settings.split.of(user_id)
 
 
 def _valid_until_ms(

@@ -46,6 +46,7 @@ __all__ = [
     "Resolution",
     "Session",
     "Snooze",
+    "Split",
     "State",
     "Stuck",
     "Subject",
@@ -86,6 +87,9 @@ OutcomeKind = Literal[
     "downgraded",
     "churned",
 ]
+
+Split = Literal["train", "eval", "control", "holdout"]
+"""Which part of the users somebody belongs to: only `train` teaches."""
 
 EventKind = Literal["decided", "shown", "clicked", "accepted", "dismissed"]
 """What histories remember the times of, and caps count."""
@@ -461,6 +465,7 @@ class Decision(_Noun, frozen=True):
         valid_until_ms: Until when the choice may be shown.
         account: What was known of the account's past; nothing for a user without one.
         conditions: What held for everybody.
+        split: Which part of the users it was made for; only `train` teaches.
     """
 
     opportunity: Opportunity
@@ -474,6 +479,7 @@ class Decision(_Noun, frozen=True):
     history: History = NO_HISTORY
     account: History = NO_HISTORY
     conditions: Conditions = NO_CONDITIONS
+    split: Split = "train"
 
     @property
     def propensity(self) -> float:

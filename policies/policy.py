@@ -16,6 +16,7 @@ from policies.learners.linucb import LinUCB, LinUCBSettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.model import Action, Features, FloatArray
+from policies.splits import SplitSettings
 
 __all__ = [
     "EpsilonGreedy",
@@ -31,6 +32,9 @@ __all__ = [
 
 LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
 """Every learner; `kind` says in a file of settings which one is meant."""
+
+# What came later is left out where it changes nothing, so that versions stay.
+_LATER = {"split": SplitSettings()}
 
 _priority_of = attrgetter("priority")
 
@@ -58,6 +62,9 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Two policies with the same salt draw alike where they agree.
     """
+
+    split: SplitSettings = SplitSettings()
+    """Which users are kept from the learner."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -171,6 +178,21 @@ class Policy:
         scores = _untied(self.score(context, actions), actions)
         return self.settings.exploration.distribution(scores, learned=self.learned)
 
+    def baseline(self, actions: Sequence[Action]) -> FloatArray:
+        """Return the distribution for users for whom nothing learned counts.
+
+        Args:
+            actions: The eligible actions, at least one.
+
+        Returns:
+            Probabilities, shape (n_actions,), that those of the highest priority share
+            equally.
+        """
+        priorities = np.array([action.priority for action in actions])
+        best: FloatArray = np.where(priorities == priorities.max(), 1.0, 0.0)
+        best /= best.sum()
+        return best
+
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float
     ) -> None:
@@ -252,4 +274,8 @@ def _canonical(settings: msgspec.Struct, kind: Any) -> bytes:
     Read back once, so that 1 and 1.0 are the same where a number is meant.
     """
     read = msgspec.json.decode(msgspec.json.encode(settings), type=kind)
-    return msgspec.json.encode(read, order="sorted")
+    written = msgspec.to_builtins(read)
+    for name, default in _LATER.items():
+        if getattr(read, name, None) == default:
+            del written[name]
+    return msgspec.json.encode(written, order="sorted")

@@ -34,6 +34,7 @@ from policies.model import (
     Reservation,
     Session,
     Snooze,
+    Split,
     State,
     Stuck,
     Subject,
@@ -143,6 +144,8 @@ class DecisionRecord(
         history: What was known of the user's past, before this decision.
         account: What was known of the account's.
         conditions: What held for everybody.
+        split: Which part of the users it was made for: `train`, which alone teaches,
+            `eval`, `control` or `holdout`.
     """
 
     opportunity: Opportunity
@@ -156,6 +159,7 @@ class DecisionRecord(
     history: HistoryRecord = _NO_RECORD
     account: HistoryRecord = _NO_RECORD
     conditions: Conditions = NO_CONDITIONS
+    split: Split = "train"
 
 
 class _FirstHistory(
@@ -212,6 +216,7 @@ def encode_decision(decision: Decision) -> str:
         history=_written(decision.history),
         account=_written(decision.account),
         conditions=decision.conditions,
+        split=decision.split,
     )
     return _encoder.encode(record).decode()
 
@@ -248,6 +253,7 @@ def decode_decision(text: str) -> Decision:
         history=history,
         account=account,
         conditions=record.conditions,
+        split=record.split,
     )
 
 

@@ -20,7 +20,8 @@ def fold(
     """Let a policy learn what a decision earned, or turned out to earn.
 
     A correction takes the place of what was learned before. One that does not say what
-    that was is from a time when corrections were not learned, and still is not.
+    that was is from a time when corrections were not learned, and still is not. Nothing
+    is learned of users who are there to find out what was learned.
 
     Args:
         policy: It learns in place.
@@ -28,6 +29,8 @@ def fold(
         decision: The decision that it is about.
         catalogue: The catalogue of that decision.
     """
+    if decision.split != "train":
+        return
     context = context_features(decision.opportunity.context, catalogue.features)
     action = catalogue.actions[decision.chosen]
     reward, propensity = resolution.reward, decision.propensity

@@ -151,7 +151,8 @@ class Learning:
                 continue
             earned, reward = now.reward, self._clipping.clip(now.reward)
             if revision == 0:
-                self._clipping.remember(earned)
+                if decision.split == "train":
+                    self._clipping.remember(earned)
             elif reward == known:
                 continue
             revision += 1

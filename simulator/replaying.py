@@ -44,6 +44,7 @@ _FIELDS = (
     "history",
     "account",
     "conditions",
+    "split",
 )
 _WATCH_EVERY = 500
 
@@ -270,7 +271,11 @@ class _Replaying:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             failure = f"{type(error).__name__}: {error}"
             raise _NotAgainError("failed", failure) from error
-        return logged, verdict.decision
+        again = verdict.decision
+        if again.split == "holdout" and logged.split == "train":
+            # Earlier versions did not say who was held out.
+            again = msgspec.structs.replace(again, split="train")
+        return logged, again
 
     def _differ(
         self,

@@ -272,7 +272,12 @@ class TrainingStore(Protocol):
         ...
 
     def recent(self, limit: int) -> list[float]:
-        """Return what the last decisions earned first, before that was clipped."""
+        """Return what decisions that teach earned, before that was clipped.
+
+        Args:
+            limit: Of how many of the last ones; as far as it is the first that is
+                known of them.
+        """
         ...
 
     def changed(self, limit: int, *, silences: bool) -> tuple[list[str], Watermark]:

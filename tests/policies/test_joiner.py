@@ -146,8 +146,9 @@ def earned(
     return join(decision(1), outcomes, terms, now_ms).reward
 
 
-def bought(**money: Money) -> list[Outcome]:
-    return [*said("shown"), Outcome("buy", "accepted", 110, **money)]
+def bought(revenue: Money | None = None, margin: Money | None = None) -> list[Outcome]:
+    accepted = Outcome("buy", "accepted", 110, revenue=revenue, margin=margin)
+    return [*said("shown"), accepted]
 
 
 USD, EUR = functools.partial(Money, "USD"), functools.partial(Money, "EUR")

@@ -103,8 +103,10 @@ class SQLiteTraining:
     def recent(self, limit: int) -> list[float]:
         """See `TrainingStore.recent`."""
         rows = self._connection.execute(
-            "select coalesce(earned, reward) from resolution"
-            " where epoch = ? and revision = 1 order by position desc limit ?",
+            "select coalesce(r.earned, r.reward)"
+            " from resolution r join decision d on d.decision_id = r.decision_id"
+            " where r.epoch = ? and r.revision = 1 and d.record ->> 'split' is null"
+            " order by r.position desc limit ?",
             (self.epoch(), limit),
         ).fetchall()
         return [earned for (earned,) in reversed(rows)]
