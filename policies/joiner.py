@@ -63,8 +63,10 @@ class Terms(NamedTuple):
 
     @property
     def default(self) -> float:
-        """What is earned where no outcome comes."""
-        own = None if self.offer is None else self.offer.reward_default
+        """What is earned where no outcome comes; silence earns nothing then."""
+        if self.offer is None:
+            return 0.0
+        own = self.offer.reward_default
         return self.rewards.default if own is None else own
 
     @property

@@ -88,7 +88,8 @@ class RewardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             default 0, takes the place of what was earned, where that was more; an
             amount of money is taken off it. An offer of the catalogue may have
             `rewards` of its own.
-        default: What a decision earns that no outcome settles, a finite number.
+        default: What an offer that was shown earns if no outcome settles it, less the
+            attention cost, a finite number. Silence earns 0 then.
         aggregate: How several rewards of one decision become one: the `earliest` by
             the user's time, or their `sum`, `max`, `min`, `mean` or `median`. What
             comes after the first reward was learned is learned as a correction.

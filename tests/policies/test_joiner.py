@@ -269,6 +269,8 @@ def test_an_offer_has_its_own_worths_wait_and_default() -> None:
     assert earned(said("shown"), rewards, offer, 60_099) is None
     assert earned(said("shown"), rewards, offer, 60_100) == -0.05
     assert earned(said("shown"), rewards, now_ms=10**9) == 0.2
+    silence = join(decision(NO_OFFER), said("shown"), Terms(rewards), 10**9)
+    assert silence == Join(0.0)
 
 
 @pytest.mark.parametrize(
