@@ -132,7 +132,7 @@ def test_where_all_offers_annoy_silence_is_learned(learner: LearnerSettings) -> 
 
 
 @learners
-@pytest.mark.parametrize(("cost", "quiet"), [(0.0, False), (0.1, True)])
+@pytest.mark.parametrize(("cost", "quiet"), [(0.0, False), (1.0, True)])
 def test_showing_must_earn_more_than_the_attention_it_takes(
     learner: LearnerSettings, cost: float, *, quiet: bool
 ) -> None:
