@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
-from policies.model import Decision, History, Outcome, Resolution
+from policies.model import Decision, History, Outcome, OutcomeKind, Resolution
 from server.stores.values import (
     NO_SETTLEMENT,
     Activation,
@@ -377,6 +377,15 @@ class AdminStore(Protocol):
 
     def active_catalogue(self) -> ActiveCatalogue:
         """Return which catalogue holds."""
+        ...
+
+    def decisions_with(
+        self, kinds: Collection[OutcomeKind]
+    ) -> Iterator[tuple[Decision, list[Outcome]]]:
+        """Yield decisions of which such outcomes were reported, with all outcomes.
+
+        They are in the order of their ids, so that those of a root are together.
+        """
         ...
 
     def ask_renewal(self) -> None:
