@@ -38,6 +38,7 @@ from policies.model import (
     Action,
     Features,
     FeatureValue,
+    Merits,
     Subject,
 )
 from policies.rules import Expression, Rule
@@ -69,6 +70,8 @@ _UNASKED = {
     "reward_wait",
     "reward_default",
     "reward_aggregate",
+    "lever",
+    "moment_weights",
 }
 _asked_about = attrgetter(
     *[f for f in OfferSpec.__struct_fields__ if f not in {*_UNASKED, "creatives"}]
@@ -505,6 +508,9 @@ class _Compiler:
             critical=spec.override == "critical",
         )
         actions = self.of_offer[offer_id] = list[Action]()
+        merits = Merits(
+            spec.price, spec.margin, spec.lever, tuple(spec.moment_weights.items())
+        )
         described = self._known(spec.features, "offers", offer_id)
         for creative_id, creative in (spec.creatives or _PLAIN).items():
             where = ("offers", offer_id, "creatives", creative_id)
@@ -515,7 +521,9 @@ class _Compiler:
             for placement_id in spec.placements:
                 names = (offer_id, creative_id, placement_id)
                 features = (*self._in_common(names, spec), *described, *wording)
-                action = Action(len(self.actions), *names, features, spec.priority)
+                action = Action(
+                    len(self.actions), *names, features, spec.priority, merits
+                )
                 self.actions.append(action)
                 actions.append(action)
                 plain = alike is not None and creative is _DEFAULT

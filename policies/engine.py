@@ -162,6 +162,7 @@ def decide(
         chosen=chosen.index,
         valid_until_ms=_valid_until_ms(opportunity, catalogue, chosen),
         split=split,
+        terms=None if split == "control" else policy.terms(context, chosen),
     )
     return Verdict(decision, rejections)
 

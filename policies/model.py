@@ -18,6 +18,7 @@ __all__ = [
     "NO_CONDITIONS",
     "NO_CONTEXT",
     "NO_HISTORY",
+    "NO_MERITS",
     "NO_MOMENT",
     "NO_OFFER",
     "NO_PREFERENCES",
@@ -34,6 +35,7 @@ __all__ = [
     "History",
     "Lease",
     "LifeState",
+    "Merits",
     "Moment",
     "Money",
     "Opportunity",
@@ -44,6 +46,7 @@ __all__ = [
     "Rejection",
     "Reservation",
     "Resolution",
+    "ScoreTerms",
     "Session",
     "Snooze",
     "Split",
@@ -188,6 +191,42 @@ class Opportunity(_Noun, frozen=True):
     most: int = 1
 
 
+class Merits(msgspec.Struct, frozen=True):
+    """What an offer is worth to the product, beside what is learned of it.
+
+    Attributes:
+        price: What it costs, in minor units.
+        margin: What is left of the price after its costs; none where nobody knows.
+        lever: By how much people favour it, above 0.
+        moments: By how much it is for a moment, above 0; 1 for those not named.
+    """
+
+    price: int = 0
+    margin: int | None = None
+    lever: float = 1.0
+    moments: tuple[tuple[str, float], ...] = ()
+
+
+NO_MERITS = Merits()
+"""Those of silence, and of an offer that costs nothing."""
+
+
+class ScoreTerms(msgspec.Struct, frozen=True, array_like=True):
+    """What the score of an action was made of.
+
+    Attributes:
+        expected: What the learner expected of it.
+        context: How much it was for the moment; 1 where that did not count.
+        value: What it was worth when accepted; 1 where that did not count.
+        lever: By how much it was favoured; 1 where that did not count.
+    """
+
+    expected: float
+    context: float
+    value: float
+    lever: float
+
+
 class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """One (offer, creative, placement) that could be shown, or no offer.
 
@@ -195,6 +234,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
         index: Its place in the catalogue's actions.
         features: What learners know of it beside its name.
         priority: Which goes first where nothing else tells actions apart: the higher.
+        merits: What its offer is worth to the product.
     """
 
     index: int
@@ -203,6 +243,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     placement_id: str
     features: Features
     priority: int = 0
+    merits: Merits = NO_MERITS
 
     @cached_property
     def name(self) -> str:
@@ -466,6 +507,8 @@ class Decision(_Noun, frozen=True):
         account: What was known of the account's past; nothing for a user without one.
         conditions: What held for everybody.
         split: Which part of the users it was made for; only `train` teaches.
+        terms: What the score of the chosen action was made of; none where it was what
+            the learner expected.
     """
 
     opportunity: Opportunity
@@ -480,6 +523,7 @@ class Decision(_Noun, frozen=True):
     account: History = NO_HISTORY
     conditions: Conditions = NO_CONDITIONS
     split: Split = "train"
+    terms: ScoreTerms | None = None
 
     @property
     def propensity(self) -> float:

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 
 from policies.exploration import EpsilonGreedy, Exploration, Softmax, SquareCB
-from policies.learners.base import Learner
+from policies.learners.base import Beliefs, Learner
 from policies.learners.linucb import LinUCB, LinUCBSettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
-from policies.model import Action, Features, FloatArray
+from policies.model import Action, Features, FloatArray, ScoreTerms
+from policies.objective import ObjectiveSettings
 from policies.splits import SplitSettings
 
 __all__ = [
@@ -34,7 +35,7 @@ LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
 """Every learner; `kind` says in a file of settings which one is meant."""
 
 # What came later is left out where it changes nothing, so that versions stay.
-_LATER = {"split": SplitSettings()}
+_LATER = {"split": SplitSettings(), "objective": ObjectiveSettings()}
 
 _priority_of = attrgetter("priority")
 
@@ -65,6 +66,9 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     split: SplitSettings = SplitSettings()
     """Which users are kept from the learner."""
+
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """What actions are ranked by, beside what the learner expects of them."""
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -143,14 +147,15 @@ class Policy:
         )
 
     def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
-        """Return what each action is expected to earn, or an optimistic bound of it.
+        """Return what actions are ranked by: what they earn, as far as is known.
 
         Args:
             context: What is known of user and moment.
             actions: At least one.
 
         Returns:
-            One finite number per action, in units of reward, shape (n_actions,).
+            What each is expected to earn or an optimistic bound of it, weighed by the
+            objective; finite, shape (n_actions,).
 
         Raises:
             ValueError: If a score is not finite.
@@ -158,7 +163,33 @@ class Policy:
         scores = self.learner.score(context, actions)
         if not np.isfinite(scores).all():
             raise ValueError(f"scores must be finite, not {scores}")
-        return scores
+        return self.settings.objective.weigh(scores, context, actions)
+
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        """Return what each action is expected to be worth, and how sure that is.
+
+        Args:
+            context: What is known of user and moment.
+            actions: At least one.
+        """
+        mean, deviation = self.learner.believe(context, actions)
+        objective = self.settings.objective
+        return Beliefs(
+            objective.weigh(mean, context, actions),
+            objective.spread(mean, deviation, context, actions),
+        )
+
+    def terms(self, context: Features, action: Action) -> ScoreTerms | None:
+        """Return what the score of an action is made of, where more counts than that.
+
+        Args:
+            context: What is known of user and moment.
+            action: The action.
+        """
+        if self.settings.objective.off:
+            return None
+        (expected,) = self.learner.score(context, [action]).tolist()
+        return self.settings.objective.terms(expected, context, action)
 
     def distribution(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         """Return the probability with which each action is to be chosen.

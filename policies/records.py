@@ -32,6 +32,7 @@ from policies.model import (
     Outcome,
     Preferences,
     Reservation,
+    ScoreTerms,
     Session,
     Snooze,
     Split,
@@ -146,6 +147,8 @@ class DecisionRecord(
         conditions: What held for everybody.
         split: Which part of the users it was made for: `train`, which alone teaches,
             `eval`, `control` or `holdout`.
+        terms: What the score of the chosen action was made of; none where it was what
+            the learner expected.
     """
 
     opportunity: Opportunity
@@ -160,6 +163,7 @@ class DecisionRecord(
     account: HistoryRecord = _NO_RECORD
     conditions: Conditions = NO_CONDITIONS
     split: Split = "train"
+    terms: ScoreTerms | None = None
 
 
 class _FirstHistory(
@@ -217,6 +221,7 @@ def encode_decision(decision: Decision) -> str:
         account=_written(decision.account),
         conditions=decision.conditions,
         split=decision.split,
+        terms=decision.terms,
     )
     return _encoder.encode(record).decode()
 
@@ -254,6 +259,7 @@ def decode_decision(text: str) -> Decision:
         account=account,
         conditions=record.conditions,
         split=record.split,
+        terms=record.terms,
     )
 
 

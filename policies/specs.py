@@ -273,6 +273,10 @@ class OfferSpec(_Spec, frozen=True):
             what the settings say if left out.
         reward_aggregate: How several rewards become one: `earliest`, `sum`, `max`,
             `min`, `mean` or `median`; what the settings say if left out.
+        lever: By how much it is favoured, or held back below 1, 0.1 to 10, where the
+            settings say under `[policy.objective]` that levers count.
+        moment_weights: By how much it is for the moments that are named, above 0 to 10,
+            where `context` there says that it counts; 1 for other moments.
         features: What learners know of it, by the names that `[features]` declares.
         creatives: Its wordings by id; one called `default` where there are none.
     """
@@ -324,6 +328,8 @@ class OfferSpec(_Spec, frozen=True):
     reward_wait: Duration | None = None
     reward_default: float | None = None
     reward_aggregate: Aggregate | None = None
+    lever: float = 1.0
+    moment_weights: dict[str, float] = {}
     features: dict[str, FeatureValue] = {}
     creatives: dict[str, CreativeSpec] = {}
 

@@ -45,6 +45,7 @@ _FIELDS = (
     "account",
     "conditions",
     "split",
+    "terms",
 )
 _WATCH_EVERY = 500
 
@@ -302,7 +303,10 @@ def _close(logged: Decision, again: Decision, tolerance: int) -> bool:
     probabilities = again.probabilities
     if len(logged.probabilities) != len(probabilities):
         return False
-    if msgspec.structs.replace(logged, probabilities=probabilities) != again:
+    alike = msgspec.structs.replace(
+        logged, probabilities=probabilities, terms=again.terms
+    )
+    if alike != again or (logged.terms is None) != (again.terms is None):
         return False
     pairs = zip(logged.probabilities, probabilities, strict=True)
     return all(abs(a - b) <= tolerance for a, b in pairs)

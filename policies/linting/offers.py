@@ -66,6 +66,7 @@ def lint_offers(
         _lint_suppression(here, offer, spec)
         lint_money(here, offer, spec)
         _lint_rewards(here, offer)
+        _lint_merits(here, offer, moments)
         lint_honesty(here, offer)
         for creative_id, creative in offer.creatives.items():
             _lint_creative(
@@ -107,6 +108,17 @@ def _lint_rewards(note: Note, offer: OfferSpec) -> None:
     default = offer.reward_default
     if default is not None and not math.isfinite(default):
         note(f"is finite, not {default}", "reward_default")
+
+
+def _lint_merits(note: Note, offer: OfferSpec, known: Collection[str]) -> None:
+    if not 0.1 <= offer.lever <= 10.0:
+        note(f"is 0.1 to 10, not {offer.lever:g}", "lever")
+    for moment, weight in offer.moment_weights.items():
+        if moment not in known:
+            said = f"{moment} is no known moment, nor does `moments` at the top"
+            note(f"{said} of the file name it", "moment_weights")
+        elif not 0.0 < weight <= 10.0:
+            note(f"is above 0 to 10, not {weight:g}", "moment_weights", moment)
 
 
 def _lint_dates(note: Note, start: dt.datetime | None, end: dt.datetime | None) -> None:
