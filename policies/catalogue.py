@@ -39,6 +39,7 @@ from policies.model import (
     Action,
     Features,
     FeatureValue,
+    Merits,
     Subject,
     Traffic,
 )
@@ -60,7 +61,20 @@ _LEAST_MEMORY_MS = 35 * _DAY_MS  # A calendar month, and the quiet before it.
 _DEFAULT = CreativeSpec()
 _PLAIN = {"default": _DEFAULT}
 # What people and learners look at, and no gate of ours does. Creatives do matter.
-_UNASKED = {"description", "campaign", "tags", "benefits", "priority", "features"}
+_UNASKED = {
+    "description",
+    "campaign",
+    "tags",
+    "benefits",
+    "priority",
+    "features",
+    "rewards",
+    "reward_wait",
+    "reward_default",
+    "reward_aggregate",
+    "lever",
+    "moment_weights",
+}
 _asked_about = attrgetter(
     *[f for f in OfferSpec.__struct_fields__ if f not in {*_UNASKED, "creatives"}]
 )
@@ -496,6 +510,9 @@ class _Compiler:
             critical=spec.override == "critical",
         )
         actions = self.of_offer[offer_id] = list[Action]()
+        merits = Merits(
+            spec.price, spec.margin, spec.lever, tuple(spec.moment_weights.items())
+        )
         described = self._known(spec.features, "offers", offer_id)
         traffic = NO_TRAFFIC
         if spec.traffic is not None:
@@ -510,7 +527,12 @@ class _Compiler:
                 names = (offer_id, creative_id, placement_id)
                 features = (*self._in_common(names, spec), *described, *wording)
                 action = Action(
-                    len(self.actions), *names, features, spec.priority, traffic
+                    len(self.actions),
+                    *names,
+                    features,
+                    spec.priority,
+                    traffic,
+                    merits,
                 )
                 self.actions.append(action)
                 actions.append(action)

@@ -18,6 +18,7 @@ from policies.catalogue import Catalogue, Offer
 from policies.draw import draw, to_units
 from policies.features import context_features
 from policies.gates import ALIKE, Gate, Ruling, Situation
+from policies.gates.holdout import Holdout, held_out
 from policies.gates.moments import due
 from policies.history import released, relevant
 from policies.messages import Message, message
@@ -32,6 +33,7 @@ from policies.model import (
     History,
     Opportunity,
     Rejection,
+    Split,
 )
 from policies.policy import Policy
 
@@ -140,7 +142,12 @@ def decide(
     seen = _seen(opportunity, catalogue, past)
     actions, rejections = eligible(opportunity, catalogue, seen)
     context = context_features(opportunity.context, catalogue.features)
-    chances = policy.chances(context, actions)
+    split = _split(opportunity, catalogue, policy)
+    chances = (
+        policy.baseline(actions)
+        if split == "control"
+        else policy.chances(context, actions)
+    )
     probabilities = to_units(chances.probabilities)
     chosen = actions[draw(probabilities, opportunity.decision_id, policy.salt)]
     decision = Decision(
@@ -156,6 +163,8 @@ def decide(
         chosen=chosen.index,
         valid_until_ms=_valid_until_ms(opportunity, catalogue, chosen),
         floor=_floor(chances.floor, probabilities),
+        split=split,
+        terms=None if split == "control" else policy.terms(context, chosen),
     )
     return Verdict(decision, rejections)
 
@@ -604,6 +613,14 @@ def _floor(floor: float, probabilities: Sequence[int]) -> int:
         return 0
     # What is possible has one billionth; and who takes up the rounding may lose some.
     return min(max(int(floor * PROBABILITY_UNITS), 1), *probabilities)
+
+
+def _split(opportunity: Opportunity, catalogue: Catalogue, policy: Policy) -> Split:
+    user_id, holdout = opportunity.user_id, catalogue.spec.holdout
+    asked = holdout.share and Holdout.name not in catalogue.spec.gates.off
+    if asked and held_out(user_id, holdout.share, holdout.salt):
+        return "holdout"
+    return policy.settings.split.of(user_id)
 
 
 def _valid_until_ms(

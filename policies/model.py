@@ -18,6 +18,7 @@ __all__ = [
     "NO_CONDITIONS",
     "NO_CONTEXT",
     "NO_HISTORY",
+    "NO_MERITS",
     "NO_MOMENT",
     "NO_OFFER",
     "NO_PREFERENCES",
@@ -35,6 +36,7 @@ __all__ = [
     "History",
     "Lease",
     "LifeState",
+    "Merits",
     "Moment",
     "Money",
     "Opportunity",
@@ -45,8 +47,10 @@ __all__ = [
     "Rejection",
     "Reservation",
     "Resolution",
+    "ScoreTerms",
     "Session",
     "Snooze",
+    "Split",
     "State",
     "Stuck",
     "Subject",
@@ -88,6 +92,9 @@ OutcomeKind = Literal[
     "downgraded",
     "churned",
 ]
+
+Split = Literal["train", "eval", "control", "holdout"]
+"""Which part of the users somebody belongs to: only `train` teaches."""
 
 EventKind = Literal["decided", "shown", "clicked", "accepted", "dismissed"]
 """What histories remember the times of, and caps count."""
@@ -209,6 +216,42 @@ NO_TRAFFIC = Traffic()
 """Nothing is said."""
 
 
+class Merits(msgspec.Struct, frozen=True):
+    """What an offer is worth to the product, beside what is learned of it.
+
+    Attributes:
+        price: What it costs, in minor units.
+        margin: What is left of the price after its costs; none where nobody knows.
+        lever: By how much people favour it, above 0.
+        moments: By how much it is for a moment, above 0; 1 for those not named.
+    """
+
+    price: int = 0
+    margin: int | None = None
+    lever: float = 1.0
+    moments: tuple[tuple[str, float], ...] = ()
+
+
+NO_MERITS = Merits()
+"""Those of silence, and of an offer that costs nothing."""
+
+
+class ScoreTerms(msgspec.Struct, frozen=True, array_like=True):
+    """What the score of an action was made of.
+
+    Attributes:
+        expected: What the learner expected of it.
+        context: How much it was for the moment; 1 where that did not count.
+        value: What it was worth when accepted; 1 where that did not count.
+        lever: By how much it was favoured; 1 where that did not count.
+    """
+
+    expected: float
+    context: float
+    value: float
+    lever: float
+
+
 class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     """One (offer, creative, placement) that could be shown, or no offer.
 
@@ -217,6 +260,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
         features: What learners know of it beside its name.
         priority: Which goes first where nothing else tells actions apart: the higher.
         traffic: How often its offer is to be chosen.
+        merits: What its offer is worth to the product.
     """
 
     index: int
@@ -226,6 +270,7 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     features: Features
     priority: int = 0
     traffic: Traffic = NO_TRAFFIC
+    merits: Merits = NO_MERITS
 
     @cached_property
     def name(self) -> str:
@@ -490,6 +535,9 @@ class Decision(_Noun, frozen=True):
         conditions: What held for everybody.
         floor: The least chance, in billionths, that each of the actions was sure to
             have, whatever its score; 0 where nothing was sure.
+        split: Which part of the users it was made for; only `train` teaches.
+        terms: What the score of the chosen action was made of; none where it was what
+            the learner expected.
     """
 
     opportunity: Opportunity
@@ -504,6 +552,8 @@ class Decision(_Noun, frozen=True):
     account: History = NO_HISTORY
     conditions: Conditions = NO_CONDITIONS
     floor: int = 0
+    split: Split = "train"
+    terms: ScoreTerms | None = None
 
     @property
     def propensity(self) -> float:
@@ -548,10 +598,16 @@ class Resolution(_Noun, frozen=True):
     """A row of the training stream: what a decision turned out to earn.
 
     Attributes:
+        reward: What is learned of it.
         revision: 1 for the first reward of a decision, then one more for each
             correction.
+        before: For a correction, the reward of the revision before; none for one that
+            was written when corrections were not learned yet, which is still not.
+        earned: What it earned before it was clipped; none where that is the reward.
     """
 
     decision_id: str
     reward: float
     revision: int = 1
+    before: float | None = None
+    earned: float | None = None

@@ -31,7 +31,9 @@ from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.sealing import is_sealed, seal, unseal
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.learners.vw_explorers import VowpalWabbitExploration
-from policies.model import Action, Features, FloatArray
+from policies.model import Action, Features, FloatArray, ScoreTerms
+from policies.objective import ObjectiveSettings
+from policies.splits import SplitSettings
 from policies.traffic import Chances, TrafficSettings, bounded
 
 __all__ = [
@@ -81,7 +83,7 @@ _KINDS: dict[type[LearnerSettings], Any] = {
 
 _priority_of = attrgetter("priority")
 _KIND = "policy"
-_LATER = ("traffic",)
+_LATER = ("traffic", "split", "objective")
 """Tables that came later: at their defaults they are no part of a version."""
 
 
@@ -112,6 +114,12 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     traffic: TrafficSettings = TrafficSettings()
     """Bounds of the distribution that exploration makes."""
 
+    split: SplitSettings = SplitSettings()
+    """Which users are kept from the learner."""
+
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """What actions are ranked by, beside what the learner expects of them."""
+
     @property
     def floor(self) -> float:
         """The share of decisions that all eligible actions have in equal parts."""
@@ -127,6 +135,11 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if explorer is None:
                 raise ValueError(
                     "exploration of kind vw needs a learner of kind vw with an explorer"
+                )
+            if not self.objective.off:
+                raise ValueError(
+                    "exploration of kind vw ranks by what was learned; an objective"
+                    " needs another kind"
                 )
         elif explorer is not None and self.exploration != EpsilonGreedy(epsilon=0.0):
             raise ValueError(
@@ -214,14 +227,15 @@ class Policy:
         )
 
     def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
-        """Return what each action is expected to earn, or an optimistic bound of it.
+        """Return what actions are ranked by: what they earn, as far as is known.
 
         Args:
             context: What is known of user and moment.
             actions: At least one.
 
         Returns:
-            One finite number per action, in units of reward, shape (n_actions,).
+            What each is expected to earn or an optimistic bound of it, weighed by the
+            objective; finite, shape (n_actions,).
 
         Raises:
             ValueError: If a score is not finite.
@@ -229,10 +243,10 @@ class Policy:
         scores = self.learner.score(context, actions)
         if not np.isfinite(scores).all():
             raise ValueError(f"scores must be finite, not {scores}")
-        return scores
+        return self.settings.objective.weigh(scores, context, actions)
 
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
-        """Return what each action is expected to earn, and how sure that is.
+        """Return what each action is expected to be worth, and how sure that is.
 
         Args:
             context: What is known of user and moment.
@@ -247,7 +261,23 @@ class Policy:
             raise ValueError(f"beliefs must be finite, not {beliefs}")
         if deviation.min() < 0.0:
             raise ValueError(f"deviations must be 0 or more, not {deviation}")
-        return beliefs
+        objective = self.settings.objective
+        return Beliefs(
+            objective.weigh(mean, context, actions),
+            objective.spread(mean, deviation, context, actions),
+        )
+
+    def terms(self, context: Features, action: Action) -> ScoreTerms | None:
+        """Return what the score of an action is made of, where more counts than that.
+
+        Args:
+            context: What is known of user and moment.
+            action: The action.
+        """
+        if self.settings.objective.off:
+            return None
+        (expected,) = self.learner.score(context, [action]).tolist()
+        return self.settings.objective.terms(expected, context, action)
 
     def distribution(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         """Return the probability with which each action is to be chosen.
@@ -307,6 +337,20 @@ class Policy:
         """Whether it learns from what was eligible too, not from the chosen alone."""
         return isinstance(self.learner, VowpalWabbit) and self.learner.learns_among
 
+    def baseline(self, actions: Sequence[Action]) -> Chances:
+        """Return the distribution for users for whom nothing learned counts.
+
+        Args:
+            actions: The eligible actions, at least one.
+
+        Returns:
+            Those of the highest priority share the decisions; nothing is sure of more.
+        """
+        priorities = np.array([action.priority for action in actions])
+        best: FloatArray = np.where(priorities == priorities.max(), 1.0, 0.0)
+        best /= best.sum()
+        return Chances(best, 0.0)
+
     def learn(
         self,
         context: Features,
@@ -335,6 +379,28 @@ class Policy:
             learner.learn(context, action, reward=reward, propensity=propensity)
         self.learned += 1
         self.outcomes[action.offer_id] = self.outcomes.get(action.offer_id, 0) + 1
+
+    def correct(
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        before: float,
+        propensity: float,
+    ) -> None:
+        """Learn that what was learned before turned out to be another reward.
+
+        Args:
+            context: What was known when the action was chosen.
+            action: The chosen action.
+            reward: What it earned after all, finite.
+            before: What was learned that it earned.
+            propensity: The probability in (0, 1] with which it was chosen.
+        """
+        self.learner.correct(
+            context, action, reward=reward, before=before, propensity=propensity
+        )
 
     def save(self) -> bytes:
         """Return all that was learned: the same bytes for the same learning."""

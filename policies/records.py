@@ -32,8 +32,10 @@ from policies.model import (
     Outcome,
     Preferences,
     Reservation,
+    ScoreTerms,
     Session,
     Snooze,
+    Split,
     State,
     Stuck,
     Subject,
@@ -145,6 +147,10 @@ class DecisionRecord(
         conditions: What held for everybody.
         floor: The least chance, in billionths, that each of the actions was sure to
             have, whatever its score; 0 where nothing was sure.
+        split: Which part of the users it was made for: `train`, which alone teaches,
+            `eval`, `control` or `holdout`.
+        terms: What the score of the chosen action was made of; none where it was what
+            the learner expected.
     """
 
     opportunity: Opportunity
@@ -159,6 +165,8 @@ class DecisionRecord(
     account: HistoryRecord = _NO_RECORD
     conditions: Conditions = NO_CONDITIONS
     floor: int = 0
+    split: Split = "train"
+    terms: ScoreTerms | None = None
 
 
 class _FirstHistory(
@@ -216,6 +224,8 @@ def encode_decision(decision: Decision) -> str:
         account=_written(decision.account),
         conditions=decision.conditions,
         floor=decision.floor,
+        split=decision.split,
+        terms=decision.terms,
     )
     return _encoder.encode(record).decode()
 
@@ -253,6 +263,8 @@ def decode_decision(text: str) -> Decision:
         account=account,
         conditions=record.conditions,
         floor=record.floor,
+        split=record.split,
+        terms=record.terms,
     )
 
 

@@ -14,7 +14,8 @@ from typing import Literal
 import msgspec
 
 from policies.features import FeatureSpec
-from policies.model import EventKind, FeatureValue
+from policies.model import EventKind, FeatureValue, OutcomeKind
+from policies.rewards import Aggregate, Worth
 from policies.toml import Duration
 
 __all__ = [
@@ -288,6 +289,18 @@ class OfferSpec(_Spec, frozen=True):
             what costs something.
         renews: Whether the user goes on paying until they cancel.
         cancel_path: Where the user cancels what renews; required for what renews.
+        rewards: What its outcomes are worth where that is not what the settings say: a
+            number, or computed from money, as `[rewards] outcomes` in the settings.
+        reward_wait: How long after it was shown it waits for an outcome, 1m to 90d;
+            what the settings say if left out.
+        reward_default: What it earns where no outcome comes, less the attention cost;
+            what the settings say if left out.
+        reward_aggregate: How several rewards become one: `earliest`, `sum`, `max`,
+            `min`, `mean` or `median`; what the settings say if left out.
+        lever: By how much it is favoured, or held back below 1, 0.1 to 10, where the
+            settings say under `[policy.objective]` that levers count.
+        moment_weights: By how much it is for the moments that are named, above 0 to 10,
+            where `context` there says that it counts; 1 for other moments.
         features: What learners know of it, by the names that `[features]` declares.
         creatives: Its wordings by id; one called `default` where there are none.
     """
@@ -336,6 +349,12 @@ class OfferSpec(_Spec, frozen=True):
     price_shown: bool = True
     renews: bool = False
     cancel_path: str = ""
+    rewards: dict[OutcomeKind, Worth] = {}
+    reward_wait: Duration | None = None
+    reward_default: float | None = None
+    reward_aggregate: Aggregate | None = None
+    lever: float = 1.0
+    moment_weights: dict[str, float] = {}
     features: dict[str, FeatureValue] = {}
     creatives: dict[str, CreativeSpec] = {}
 

@@ -17,10 +17,11 @@ __all__ = ["fold"]
 def fold(
     policy: Policy, resolution: Resolution, decision: Decision, catalogue: Catalogue
 ) -> None:
-    """Let a policy learn what a decision earned.
+    """Let a policy learn what a decision earned, or turned out to earn.
 
-    A correction, whose revision is above 1, moves no model that has learned the
-    first reward: it takes effect where the stream is folded anew.
+    A correction takes the place of what was learned before. One that does not say what
+    that was is from a time when corrections were not learned, and still is not. Nothing
+    is learned of users who are there to find out what was learned.
 
     Args:
         policy: It learns in place.
@@ -28,13 +29,27 @@ def fold(
         decision: The decision that it is about.
         catalogue: The catalogue of that decision.
     """
-    if resolution.revision > 1:
+    if decision.split != "train":
         return
     actions = catalogue.actions
-    policy.learn(
-        context_features(decision.opportunity.context, catalogue.features),
-        actions[decision.chosen],
-        reward=resolution.reward,
-        propensity=decision.propensity,
-        among=[actions[at] for at in decision.actions] if policy.learns_among else (),
-    )
+    context = context_features(decision.opportunity.context, catalogue.features)
+    action = actions[decision.chosen]
+    reward, propensity = resolution.reward, decision.propensity
+    if resolution.revision == 1:
+        policy.learn(
+            context,
+            action,
+            reward=reward,
+            propensity=propensity,
+            among=[actions[at] for at in decision.actions]
+            if policy.learns_among
+            else (),
+        )
+    elif resolution.before is not None:
+        policy.correct(
+            context,
+            action,
+            reward=reward,
+            before=resolution.before,
+            propensity=propensity,
+        )

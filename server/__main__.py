@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +20,15 @@ from rich.table import Table
 
 from policies.errors import FileError, OpportuneError
 from policies.specs import CatalogueSpec
-from server import activation, asking, loading, supervisor, telemetry, worker
+from server import (
+    accounting,
+    activation,
+    asking,
+    loading,
+    supervisor,
+    telemetry,
+    worker,
+)
 from server.settings import ServerSettings, Settings, read_settings
 from server.stores.opening import migrate_store, open_admin
 
@@ -231,6 +240,43 @@ def loads(
     """List the catalogues that were taken into use or refused: who, when, what, why."""
     with _plain_errors(), closing(open_admin(_load(settings).store.url)) as store:
         _out.print(loading.history(store.activations(limit)))
+
+
+@app.command()
+def revenue(
+    *,
+    settings: SettingsOption = Path("settings.toml"),
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option(help="From when on, in UTC; all if left out.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; standard output if left out."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, and no CSV.")
+    ] = False,
+) -> None:
+    """Write the table of revenue: what was bought, for how much, by which decision.
+
+    There is a row for each outcome that was accepted, converted or refunded, with
+    offer, creative, placement, moment, campaign, list price, discount, revenue and
+    margin. When several decisions claim the same purchase, the one that was shown last
+    before it is credited, within the time that `[rewards] attribution` says.
+    """
+    loaded = _load(settings)
+    since_ms = 0
+    if since is not None:
+        since_ms = round(since.replace(tzinfo=dt.UTC).timestamp() * 1_000)
+    write = accounting.write_json if json else accounting.write_csv
+    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
+        rows = accounting.revenue(store, loaded.rewards, since_ms=since_ms)
+        if out is None:
+            write(rows, sys.stdout)
+        else:
+            with out.open("w", encoding="utf-8", newline="") as file:
+                write(rows, file)
 
 
 @app.command()

@@ -13,7 +13,8 @@ import structlog
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
-from policies.joiner import join
+from policies.clipping import REMEMBERED, Clipping
+from policies.joiner import Terms, join, terms_of
 from policies.model import Decision, Resolution
 from policies.policy import Policy, PolicySettings
 from policies.rewards import RewardSettings
@@ -54,7 +55,13 @@ class Learning:
         self._keep = keep
         self._clock = clock
         self._compiled = lru_cache(maxsize=8)(self._compile)
-        self._epoch = store.epoch()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Go on from what was published last in the current epoch."""
+        store, policy = self._store, self._settings
+        self._epoch, self._began = store.epoch(), store.began()
+        self._clipping = Clipping(self._rewards, store.recent(REMEMBERED))
         snapshot = store.latest_snapshot(policy.learner_version)
         self._position = self._published = 0
         body = None
@@ -71,12 +78,18 @@ class Learning:
 
     def step(self) -> bool:
         """Join what is new, learn what was joined; say whether there was any."""
+        if self._store.renewal_wanted():
+            self.rebuild()
         joined = self._join()
         return self._learn() or joined
 
     def publish(self) -> None:
-        """Publish what has been learned since the last time, if anything has."""
-        if self._position == self._published:
+        """Publish what has been learned since the last time, if anything has.
+
+        Of an epoch that took the place of another one nothing is published before all
+        is learned that it began with: until then the old model serves.
+        """
+        if self._position == self._published or self._position < self._began:
             return
         learner = self._settings.learner_version
         body = self._policy.save()
@@ -84,6 +97,17 @@ class Learning:
         self._store.publish(snapshot, self._keep)
         self._published = self._position
         telemetry.MODEL_POSITION.set(self._position)
+
+    def rebuild(self) -> None:
+        """Begin a new epoch of the training stream, in which no reward was wrong.
+
+        Each decision is in it once, with what it turned out to earn: whatever the
+        learner, it ends in the model that would have been, had that been known at
+        once. What it learned before serves until all of it is learned anew.
+        """
+        _log.info("rebuilding", epoch=self._epoch)
+        self._store.renew()
+        self._begin()
 
     def _join(self) -> bool:
         """Append what is now known to the training stream."""
@@ -99,7 +123,8 @@ class Learning:
     def _resolve(self, decision_ids: list[str], watermark: Watermark | None) -> None:
         now_ms = self._clock()
         resolutions: list[Resolution] = []
-        waits: dict[str, int | None] = {}
+        # One that the store does not hold any more is not waited for again.
+        waits: dict[str, int | None] = dict.fromkeys(decision_ids)
         for joinable in self._store.joinable(decision_ids):
             decision_id = joinable.decision.opportunity.decision_id
             rows, waits[decision_id] = self._look(joinable, now_ms)
@@ -114,17 +139,32 @@ class Learning:
         Its first reward is what it earned within the wait, even if the learner was
         not there when the wait was over; what came later is a correction.
         """
-        decision, outcomes, (revision, known) = joinable
+        decision, outcomes, (revision, known, earned) = joinable
         decision_id = decision.opportunity.decision_id
+        terms = self._terms_of(decision)
         rows: list[Resolution] = []
         for late in (False, True) if revision == 0 else (True,):
-            join_ = join(decision, outcomes, self._rewards, now_ms, late=late)
-            if join_.reward is None:
-                return rows, join_.due_ms
-            if revision == 0 or join_.reward != known:
-                revision, known = revision + 1, join_.reward
-                rows.append(Resolution(decision_id, known, revision))
+            now = join(decision, outcomes, terms, now_ms, late=late)
+            if now.reward is None:
+                return rows, now.due_ms
+            if revision and now.reward == earned:
+                continue
+            earned, reward = now.reward, self._clipping.clip(now.reward)
+            if revision == 0:
+                if decision.split == "train":
+                    self._clipping.remember(earned)
+            elif reward == known:
+                continue
+            revision += 1
+            clipped = None if earned == reward else earned
+            rows.append(Resolution(decision_id, reward, revision, known, clipped))
+            known = reward
         return rows, None
+
+    def _terms_of(self, decision: Decision) -> Terms:
+        catalogue = self._catalogue_of(decision)
+        action = catalogue.actions[decision.chosen]
+        return terms_of(self._rewards, catalogue.spec, action)
 
     def _learn(self) -> bool:
         """Learn one batch of the training stream."""

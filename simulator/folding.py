@@ -82,7 +82,7 @@ class Folding:
             policy.outcomes = self._learning.outcomes
             self._deciding[settings.version] = policy
         policy.model = f"{self.stream[1]}.{self.position}"
-        # What was skipped as a correction counts too: it is how servers count.
+        # Corrections count too: it is how servers count.
         policy.learned = self.position
         return policy
 

@@ -31,7 +31,7 @@ _SQLITE = "sqlite:///"
 _VIEWS = {
     "decisions_v1",
     "outcomes_v1",
-    "resolutions_v1",
+    "resolutions_v2",
     "snapshots_v1",
     "catalogues_v1",
     "policies_v1",
@@ -109,10 +109,10 @@ class Log:
                 " from decisions_v1"
             )
             (self.epoch,) = self._one(
-                "select coalesce(max(epoch), 0) from resolutions_v1"
+                "select coalesce(max(epoch), 0) from resolutions_v2"
             )
             (self.resolved,) = self._one(
-                "select coalesce(max(position), 0) from resolutions_v1 where epoch = ?",
+                "select coalesce(max(position), 0) from resolutions_v2 where epoch = ?",
                 self.epoch,
             )
         except BaseException:
@@ -171,15 +171,14 @@ class Log:
         """
         while True:
             rows = self._all(
-                "select r.position, r.decision_id, r.reward, r.revision, d.record"
-                " from resolutions_v1 r"
+                "select r.position, r.decision_id, r.reward, r.revision, r.before,"
+                " r.earned, d.record from resolutions_v2 r"
                 " left join decisions_v1 d on d.decision_id = r.decision_id"
                 " where r.epoch = ? and r.position > ? order by r.position limit ?",
                 *(epoch, after, _CHUNK),
             )
-            for position, decision_id, reward, revision, record in rows:
-                resolution = Resolution(decision_id, reward, revision)
-                yield StreamRow(position, resolution, record)
+            for position, *resolution, record in rows:
+                yield StreamRow(position, Resolution(*resolution), record)
             if len(rows) < _CHUNK:
                 return
             after = rows[-1][0]
@@ -191,7 +190,7 @@ class Log:
         """
         corrected = dict(
             self._all(
-                "select decision_id, max(revision) from resolutions_v1"
+                "select decision_id, max(revision) from resolutions_v2"
                 " where epoch = ? and position <= ? and revision > 1"
                 " group by decision_id",
                 *(self.epoch, self.resolved),
@@ -269,7 +268,7 @@ class Log:
         missing = sorted(_VIEWS - found)
         if not missing:
             return
-        stems = tuple(view.removesuffix("1") for view in _VIEWS)
+        stems = tuple(view.rstrip("0123456789") for view in _VIEWS)
         others = sorted(name for name in found if name.startswith(stems))
         if not others:
             problem = "is no log of an Opportune server: it has none of its views"

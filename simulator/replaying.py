@@ -44,6 +44,8 @@ _FIELDS = (
     "history",
     "account",
     "conditions",
+    "split",
+    "terms",
 )
 _WATCH_EVERY = 500
 
@@ -270,7 +272,11 @@ class _Replaying:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             failure = f"{type(error).__name__}: {error}"
             raise _NotAgainError("failed", failure) from error
-        return logged, verdict.decision
+        again = verdict.decision
+        if again.split == "holdout" and logged.split == "train":
+            # Earlier versions did not say who was held out.
+            again = msgspec.structs.replace(again, split="train")
+        return logged, again
 
     def _differ(
         self,
@@ -297,7 +303,10 @@ def _close(logged: Decision, again: Decision, tolerance: int) -> bool:
     probabilities = again.probabilities
     if len(logged.probabilities) != len(probabilities):
         return False
-    if msgspec.structs.replace(logged, probabilities=probabilities) != again:
+    alike = msgspec.structs.replace(
+        logged, probabilities=probabilities, terms=again.terms
+    )
+    if alike != again or (logged.terms is None) != (again.terms is None):
         return False
     pairs = zip(logged.probabilities, probabilities, strict=True)
     return all(abs(a - b) <= tolerance for a, b in pairs)

@@ -32,7 +32,7 @@ from google.protobuf import descriptor_pb2
 from google.rpc import code_pb2, error_details_pb2
 from typer.testing import CliRunner
 
-from policies import commands, errors, features, model, records, specs
+from policies import commands, errors, features, model, records, rewards, specs
 from policies.gates import GATES, life
 from policies.toml import Duration
 from server import settings, telemetry
@@ -55,7 +55,8 @@ _SAMPLES: tuple[Exception, ...] = (
 
 def setting_tables() -> str:
     """Describe every section of a settings file."""
-    return "\n".join(_section(settings.Settings, ()))
+    amount = _struct(rewards.Amount, "## A reward that comes of money")
+    return "\n".join([*_section(settings.Settings, ()), *amount])
 
 
 def catalogue_tables() -> str:

@@ -12,7 +12,7 @@ from policies.gates.base import Because, Facts, Ruling, Scope, Situation
 from policies.gates.wording import percent
 from policies.model import Action
 
-__all__ = ["Holdout"]
+__all__ = ["Holdout", "held_out"]
 
 _HELD_OUT = Ruling("HOLDOUT")
 _KEY_MAX = 64
@@ -50,8 +50,8 @@ class Holdout:
     def reject(self, action: Action, situation: Situation) -> Ruling | None:
         """Return HOLDOUT."""
         del action
-        drawn = _drawn(situation.opportunity.user_id, self.salt)
-        return _HELD_OUT if drawn < self.share * 2**64 else None
+        user_id = situation.opportunity.user_id
+        return _HELD_OUT if held_out(user_id, self.share, self.salt) else None
 
     def because(self, action: Action, situation: Situation) -> Because:
         """Return how many others there are."""
@@ -60,6 +60,11 @@ class Holdout:
             f"user {situation.opportunity.user_id} is among the {percent(self.share)}"
         )
         return Because(f"{held} that are held out", "a user who is not held out")
+
+
+def held_out(user_id: str, share: float, salt: str) -> bool:
+    """Say whether a user is among those who never see an offer."""
+    return _drawn(user_id, salt) < share * 2**64
 
 
 @lru_cache(maxsize=1_024)  # Each placement that a user has asked for wants to know.

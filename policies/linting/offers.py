@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Collection, Sequence
 
 from policies.linting.base import (
@@ -21,6 +22,11 @@ from policies.linting.money import lint_money
 from policies.linting.settings import lint_dismissal, lint_snooze
 from policies.linting.truth import lint_rules
 from policies.messages import link_problem
+from policies.rewards import (
+    REWARD_WAIT_MAX_MS,
+    REWARD_WAIT_MIN_MS,
+    check_outcomes,
+)
 from policies.specs import (
     MOMENTS,
     CatalogueSpec,
@@ -63,6 +69,8 @@ def lint_offers(
             _lint_limit(under(here, "limit"), offer.limit)
         _lint_suppression(here, offer, spec)
         lint_money(here, offer, spec)
+        _lint_rewards(here, offer)
+        _lint_merits(here, offer, moments)
         lint_honesty(here, offer)
         for creative_id, creative in offer.creatives.items():
             _lint_creative(
@@ -91,6 +99,30 @@ def _lint_moments(note: Note, moments: Sequence[str], known: Collection[str]) ->
         if moment not in known:
             said = f"{moment} is no known moment, nor does `moments` at the top"
             note(f"{said} of the file name it", "moments")
+
+
+def _lint_rewards(note: Note, offer: OfferSpec) -> None:
+    try:
+        check_outcomes(offer.rewards, "rewards")
+    except ValueError as error:
+        note(str(error), "rewards")
+    wait = offer.reward_wait
+    if wait is not None and not REWARD_WAIT_MIN_MS <= wait <= REWARD_WAIT_MAX_MS:
+        note(f"is 1m to 90d, not {wait.text}", "reward_wait")
+    default = offer.reward_default
+    if default is not None and not math.isfinite(default):
+        note(f"is finite, not {default}", "reward_default")
+
+
+def _lint_merits(note: Note, offer: OfferSpec, known: Collection[str]) -> None:
+    if not 0.1 <= offer.lever <= 10.0:
+        note(f"is 0.1 to 10, not {offer.lever:g}", "lever")
+    for moment, weight in offer.moment_weights.items():
+        if moment not in known:
+            said = f"{moment} is no known moment, nor does `moments` at the top"
+            note(f"{said} of the file name it", "moment_weights")
+        elif not 0.0 < weight <= 10.0:
+            note(f"is above 0 to 10, not {weight:g}", "moment_weights", moment)
 
 
 def _lint_dates(note: Note, start: dt.datetime | None, end: dt.datetime | None) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
-from policies.model import Decision, History, Outcome, Resolution
+from policies.model import Decision, History, Outcome, OutcomeKind, Resolution
 from server.stores.values import (
     NO_SETTLEMENT,
     Activation,
@@ -252,6 +252,34 @@ class TrainingStore(Protocol):
         """Return the current epoch of the training stream."""
         ...
 
+    def began(self) -> int:
+        """Return how many rows the current epoch began with, which all are known."""
+        ...
+
+    def renew(self) -> int:
+        """Begin a new epoch: each decision once, with its last reward.
+
+        The decisions are in the order in which they were resolved first. Cut short, it
+        has changed nothing, and can be called again.
+
+        Returns:
+            The new epoch.
+        """
+        ...
+
+    def renewal_wanted(self) -> bool:
+        """Say whether a new epoch was asked for and has not begun."""
+        ...
+
+    def recent(self, limit: int) -> list[float]:
+        """Return what decisions that teach earned, before that was clipped.
+
+        Args:
+            limit: Of how many of the last ones; as far as it is the first that is
+                known of them.
+        """
+        ...
+
     def changed(self, limit: int, *, silences: bool) -> tuple[list[str], Watermark]:
         """Return decisions of which something new is known, and a watermark.
 
@@ -349,6 +377,19 @@ class AdminStore(Protocol):
 
     def active_catalogue(self) -> ActiveCatalogue:
         """Return which catalogue holds."""
+        ...
+
+    def decisions_with(
+        self, kinds: Collection[OutcomeKind]
+    ) -> Iterator[tuple[Decision, list[Outcome]]]:
+        """Yield decisions of which such outcomes were reported, with all outcomes.
+
+        They are in the order of their ids, so that those of a root are together.
+        """
+        ...
+
+    def ask_renewal(self) -> None:
+        """Ask the learner to begin a new epoch of the training stream."""
         ...
 
     def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:

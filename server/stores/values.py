@@ -230,10 +230,17 @@ class Snapshot(NamedTuple):
 
 
 class JoinState(NamedTuple):
-    """What the training stream holds of a decision; revision 0 for nothing yet."""
+    """What the training stream holds of a decision; revision 0 for nothing yet.
+
+    Attributes:
+        revision: That of the last row.
+        reward: What was learned last.
+        earned: What it earned before that was clipped.
+    """
 
     revision: int
     reward: float | None
+    earned: float | None = None
 
 
 class Joinable(NamedTuple):

@@ -177,14 +177,14 @@ async def test_what_was_joined_is_remembered(
     store: ServingStore, training: TrainingStore
 ) -> None:
     (name,) = await put_many(store, 1)
-    assert training.joinable([name])[0].state == (0, None)
+    assert training.joinable([name])[0].state == (0, None, None)
 
     for revision, reward in ((1, -0.01), (2, 0.99)):
         training.append([Resolution(name, reward, revision)], {name: None}, None)
 
-        assert training.joinable([name])[0].state == (revision, reward)
+        assert training.joinable([name])[0].state == (revision, reward, reward)
     training.append([], {name: 7}, None)
-    assert training.joinable([name])[0].state == (2, 0.99)
+    assert training.joinable([name])[0].state == (2, 0.99, 0.99)
 
 
 async def test_unknown_decisions_are_not_joinable(

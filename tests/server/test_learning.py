@@ -15,7 +15,7 @@ from server.stores.opening import open_training
 from tests.server import kit
 from tests.server.kit import Shop
 
-COST = 0.01
+COST = 0.01 * 0.2  # It is shown inline.
 WAIT_MS = 10 * kit.MINUTE_MS
 
 
@@ -235,4 +235,4 @@ async def test_a_second_learner_is_refused_while_the_first_one_lives(
 
 def test_the_wait_of_these_tests_is_that_of_the_settings() -> None:
     assert RewardSettings().wait == Duration(WAIT_MS)
-    assert RewardSettings().attention_cost == COST
+    assert RewardSettings().attention_cost * 0.2 == COST

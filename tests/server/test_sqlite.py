@@ -136,18 +136,16 @@ async def test_people_read_the_views_with_their_own_tools(
     db.close()
 
     assert views.keys() == {
-        f"{name}_v1"
-        for name in (
-            "decisions",
-            "outcomes",
-            "resolutions",
-            "snapshots",
-            "catalogues",
-            "policies",
-            "ledger",
-            "switches",
-            "activations",
-        )
+        "decisions_v1",
+        "outcomes_v1",
+        "resolutions_v1",
+        "resolutions_v2",
+        "snapshots_v1",
+        "catalogues_v1",
+        "policies_v1",
+        "ledger_v1",
+        "switches_v1",
+        "activations_v1",
     }
     decisions = views.pop("decisions_v1")
     assert [row["call_id"] for row in decisions] == [name_of(made)] * 2
@@ -162,6 +160,7 @@ async def test_people_read_the_views_with_their_own_tools(
     assert all(len(rows) == 1 for rows in views.values())
     assert decode_outcome(views["outcomes_v1"][0]["record"]) == outcome()
     assert views["resolutions_v1"][0]["reward"] == 0.5
+    assert views["resolutions_v2"][0]["before"] is None
 
 
 async def test_writes_of_one_moment_share_a_commit(alone: ServingStore) -> None:

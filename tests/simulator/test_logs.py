@@ -70,7 +70,8 @@ def test_a_corrected_reward_counts_once_and_with_its_last_revision(
     decision_id = world.decisions[0].opportunity.decision_id
     for revision, reward in ((2, -1.0), (3, 5.0)):
         world.rows(
-            "insert into resolution select 1, max(position) + 1, ?, ?, ?"
+            "insert into resolution (epoch, position, decision_id, reward, revision)"
+            " select 1, max(position) + 1, ?, ?, ?"
             " from resolution",
             *(decision_id, reward, revision),
         )

@@ -316,14 +316,9 @@ def uniform(text: str) -> float:
 
 def restart_stream(world: World) -> None:
     """Begin a new epoch of the training stream, as a rebuild does."""
-    world.rows(
-        "insert into resolution select epoch + 1, position, decision_id, reward,"
-        " revision from resolution where epoch = (select max(epoch) from progress)"
-    )
-    world.rows(
-        "insert into progress select epoch + 1, outcome_position, decision_position"
-        " from progress order by epoch desc limit 1"
-    )
+    store = open_training(f"sqlite:///{world.path}")
+    store.renew()
+    store.close()
 
 
 def with_exploration(settings: PolicySettings, epsilon: float) -> PolicySettings:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from policies.model import Decision
-from policies.records import decode_decision
+from policies.model import Decision, Outcome, OutcomeKind
+from policies.records import decode_decision, decode_outcome
 from server.stores.base import Activation, ActiveCatalogue, Switch
 from server.stores.sqlite.rows import load_active, load_catalogue
 from server.stores.sqlite.schema import connect, transaction
 
 __all__ = ["SQLiteAdmin"]
+
+_READ = 1_000
 
 
 class SQLiteAdmin:
@@ -75,6 +79,41 @@ class SQLiteAdmin:
     def active_catalogue(self) -> ActiveCatalogue:
         """See `AdminStore.active_catalogue`."""
         return load_active(self._connection)
+
+    def decisions_with(
+        self, kinds: Collection[OutcomeKind]
+    ) -> Iterator[tuple[Decision, list[Outcome]]]:
+        """See `AdminStore.decisions_with`.
+
+        It reads one part after the other, so that no log is held up for long.
+        """
+        after = ""
+        while True:
+            rows = self._connection.execute(
+                "select w.decision_id, d.record, json_group_array(o.record)"
+                " from (select distinct decision_id from outcome"
+                "  where decision_id > ? and record ->> 'kind' in"
+                "  (select value from json_each(?)) order by decision_id limit ?) w"
+                " left join decision d on d.decision_id = w.decision_id"
+                " join outcome o on o.decision_id = w.decision_id"
+                " group by w.decision_id order by w.decision_id",
+                (after, json.dumps(list(kinds)), _READ),
+            ).fetchall()
+            for _, record, outcomes in rows:
+                told = [decode_outcome(each) for each in json.loads(outcomes)]
+                if record is not None:
+                    yield decode_decision(record), told
+            if not rows:
+                return
+            after = rows[-1][0]
+
+    def ask_renewal(self) -> None:
+        """See `AdminStore.ask_renewal`."""
+        with transaction(self._connection) as db:
+            db.execute(
+                "update progress set renew = 1"
+                " where epoch = (select max(epoch) from progress)"
+            )
 
     def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:
         """See `AdminStore.decisions_since`."""

@@ -210,6 +210,25 @@ def m006_answer_with_an_earlier_decision(db: Database) -> None:
     )
 
 
+@_migrations()
+def m007_correct_and_rebuild(db: Database) -> None:
+    """Say what a correction takes the place of, and let streams begin anew.
+
+    The rows of an epoch that is being prepared are no part of the log yet.
+    """
+    db.execute("alter table resolution add column before real")
+    db.execute("alter table resolution add column earned real")
+    db.execute("alter table joined add column earned real")
+    # How many rows the epoch began with, and whether another one is wanted.
+    db.execute("alter table progress add column began integer not null default 0")
+    db.execute("alter table progress add column renew integer not null default 0")
+    begun = "from resolution where epoch <= (select max(epoch) from progress)"
+    columns = "epoch, position, decision_id, reward, revision"
+    db.execute("drop view resolutions_v1")
+    db.create_view("resolutions_v1", f"select {columns} {begun}")
+    db.create_view("resolutions_v2", f"select {columns}, before, earned {begun}")
+
+
 def migrate(path: Path) -> None:
     """Make the file, or bring it up to date.
 

@@ -18,6 +18,7 @@ from server.stores.sqlite.schema import connect, transaction
 
 __all__ = ["SQLiteTraining"]
 
+_COPIED = 2_000
 _LEARNER_WAIT_S = 10.0
 _LOCK_RETRY_S = 0.001
 _RESTART_PAGES = 4_096  # 32 MiB.
@@ -38,6 +39,77 @@ class SQLiteTraining:
     def epoch(self) -> int:
         """See `TrainingStore.epoch`."""
         return self._progress()[0]
+
+    def began(self) -> int:
+        """See `TrainingStore.began`."""
+        return self._latest("began")
+
+    def renewal_wanted(self) -> bool:
+        """See `TrainingStore.renewal_wanted`."""
+        return bool(self._latest("renew"))
+
+    def renew(self) -> int:
+        """See `TrainingStore.renew`.
+
+        It is copied in parts, between which others write. Until the last one nobody
+        looks at the new epoch.
+        """
+        epoch = self.epoch()
+        self._forget(epoch + 1)
+        position = done = 0
+        while True:
+            rows = self._connection.execute(
+                "select r.position, r.decision_id, j.reward, j.earned"
+                " from resolution r join joined j on j.decision_id = r.decision_id"
+                " where r.epoch = ? and r.revision = 1 and r.position > ?"
+                " order by r.position limit ?",
+                (epoch, position, _COPIED),
+            ).fetchall()
+            if not rows:
+                break
+            with transaction(self._connection) as db:
+                db.executemany(
+                    "insert into resolution"
+                    " (epoch, position, decision_id, reward, revision, earned)"
+                    " values (?, ?, ?, ?, 1, ?)",
+                    [
+                        (epoch + 1, at, *row[1:])
+                        for at, row in enumerate(rows, start=done + 1)
+                    ],
+                )
+            position, done = rows[-1][0], done + len(rows)
+        with transaction(self._connection) as db:
+            db.execute("update joined set revision = 1 where revision > 1")
+            db.execute(
+                "insert into progress"
+                " (epoch, outcome_position, decision_position, began)"
+                " select epoch + 1, outcome_position, decision_position, ?"
+                " from progress where epoch = ?",
+                (done, epoch),
+            )
+        return epoch + 1
+
+    def _forget(self, epoch: int) -> None:
+        """Drop what is left of an epoch that never began."""
+        gone = 1
+        while gone:
+            with transaction(self._connection) as db:
+                gone = db.execute(
+                    "delete from resolution where epoch = ? and position in"
+                    " (select position from resolution where epoch = ? limit ?)",
+                    (epoch, epoch, _COPIED),
+                ).rowcount
+
+    def recent(self, limit: int) -> list[float]:
+        """See `TrainingStore.recent`."""
+        rows = self._connection.execute(
+            "select coalesce(r.earned, r.reward)"
+            " from resolution r join decision d on d.decision_id = r.decision_id"
+            " where r.epoch = ? and r.revision = 1 and d.record ->> 'split' is null"
+            " order by r.position desc limit ?",
+            (self.epoch(), limit),
+        ).fetchall()
+        return [earned for (earned,) in reversed(rows)]
 
     def changed(self, limit: int, *, silences: bool) -> tuple[list[str], Watermark]:
         """See `TrainingStore.changed`.
@@ -83,7 +155,8 @@ class SQLiteTraining:
         ):
             outcomes[decision_id].append(decode_outcome(record))
         rows = self._connection.execute(
-            "select d.decision_id, d.record, coalesce(j.revision, 0), j.reward"
+            "select d.decision_id, d.record, coalesce(j.revision, 0), j.reward,"
+            " coalesce(j.earned, j.reward)"
             " from json_each(?) w join decision d on d.decision_id = w.value"
             " left join joined j on j.decision_id = d.decision_id order by w.key",
             (wanted,),
@@ -92,9 +165,9 @@ class SQLiteTraining:
             Joinable(
                 decode_decision(record),
                 outcomes[decision_id],
-                JoinState(revision, reward),
+                JoinState(revision, reward, earned),
             )
-            for decision_id, record, revision, reward in rows
+            for decision_id, record, revision, reward, earned in rows
         ]
 
     def append(
@@ -111,10 +184,18 @@ class SQLiteTraining:
                 (epoch,),
             ).fetchone()
             db.executemany(
-                "insert into resolution(epoch, position, decision_id, reward, revision)"
-                " values (?, ?, ?, ?, ?)",
+                "insert into resolution (epoch, position, decision_id, reward,"
+                " revision, before, earned) values (?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (epoch, position, r.decision_id, r.reward, r.revision)
+                    (
+                        epoch,
+                        position,
+                        r.decision_id,
+                        r.reward,
+                        r.revision,
+                        r.before,
+                        r.earned,
+                    )
                     for position, r in zip(
                         itertools.count(last + 1), resolutions, strict=False
                     )
@@ -126,8 +207,9 @@ class SQLiteTraining:
                 list(waits.items()),
             )
             db.executemany(
-                "update joined set revision = ?, reward = ? where decision_id = ?",
-                [(r.revision, r.reward, r.decision_id) for r in resolutions],
+                "update joined set revision = ?, reward = ?, earned = ?"
+                " where decision_id = ?",
+                [(r.revision, r.reward, r.earned, r.decision_id) for r in resolutions],
             )
             if watermark is not None:
                 db.execute(
@@ -139,7 +221,8 @@ class SQLiteTraining:
     def stream(self, epoch: int, after: int, limit: int) -> list[StreamRow]:
         """See `TrainingStore.stream`."""
         rows = self._connection.execute(
-            "select r.position, r.decision_id, r.reward, r.revision, d.record"
+            "select r.position, r.decision_id, r.reward, r.revision, r.before,"
+            " r.earned, d.record"
             " from resolution r join decision d on d.decision_id = r.decision_id"
             " where r.epoch = ? and r.position > ? order by r.position limit ?",
             (epoch, after, limit),
@@ -147,10 +230,10 @@ class SQLiteTraining:
         return [
             StreamRow(
                 position,
-                Resolution(decision_id, reward, revision),
+                Resolution(*resolution),
                 decode_decision(record),
             )
-            for position, decision_id, reward, revision, record in rows
+            for position, *resolution, record in rows
         ]
 
     def latest_snapshot(self, learner: str) -> Snapshot | None:
@@ -198,6 +281,12 @@ class SQLiteTraining:
         """See `TrainingStore.close`."""
         self._connection.close()
         os.close(self._lock)
+
+    def _latest(self, column: str) -> int:
+        (value,) = self._connection.execute(
+            f"select {column} from progress order by epoch desc limit 1"
+        ).fetchone()
+        return int(value)
 
     def _progress(self) -> tuple[int, int, int]:
         row = self._connection.execute(
