@@ -133,11 +133,15 @@ async def _current(store: ServingStore, settings: Settings) -> Current:
     if text is None:
         raise RuntimeError("no catalogue is in use; start it with `serve`")
     catalogue = catalogues.read(text, settings.catalogue.file, linted=False)
-    policy = settings.policy
-    await store.register(
-        (catalogue.version, catalogue.text), (policy.version, policy.to_json())
-    )
-    return Current(store, catalogue, Policy(policy), await store.stopped())
+    policies = [*settings.policies.values()]
+    if settings.baseline is not None:
+        policies.append(settings.baseline)
+    for policy in policies:
+        await store.register(
+            (catalogue.version, catalogue.text), (policy.version, policy.to_json())
+        )
+    first = Policy(settings.baseline or settings.policy)
+    return Current(store, catalogue, first, await store.stopped())
 
 
 async def make_server(
@@ -177,6 +181,7 @@ def learn(settings: Settings) -> None:
         settings.rewards,
         keep=settings.learning.snapshots,
         clock=system_clock,
+        settings=settings,
     )
     _say(READY)
     published = maintained = time.monotonic()
@@ -185,6 +190,7 @@ def learn(settings: Settings) -> None:
         now = time.monotonic()
         if now - published >= settings.learning.publish / 1_000:
             learning.publish()
+            learning.watch()
             published = now
         if now - maintained >= _MAINTAIN_S:
             store.maintain()

@@ -425,7 +425,14 @@ def learning_over(
     store = open_training(settings.store.url)
     try:
         yield (
-            Learning(store, settings.policy, settings.rewards, keep=20, clock=clock),
+            Learning(
+                store,
+                settings.policy,
+                settings.rewards,
+                keep=settings.learning.snapshots,
+                clock=clock,
+                settings=settings,
+            ),
             store,
         )
     finally:

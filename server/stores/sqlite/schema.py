@@ -210,6 +210,78 @@ def m006_answer_with_an_earlier_decision(db: Database) -> None:
     )
 
 
+@_migrations()
+def m007_let_models_live(db: Database) -> None:
+    """Say which models serve, who made them, and how challengers compare.
+
+    What was published last serves on.
+    """
+    db.execute("alter table snapshot add column at_ms integer not null default 0")
+    _create(db, "release", {"learner": str, "record": str}, "learner")
+    db.execute(
+        "insert into release(learner, record) select learner, json_object('serving',"
+        " json_array(epoch, position), 'who', 'the server', 'reason', 'it served')"
+        " from (select learner, epoch, position, row_number() over (partition by"
+        " learner order by epoch desc, position desc) as place from snapshot)"
+        " where place = 1"
+    )
+    _create(
+        db,
+        "model_change",
+        {
+            "position": int,
+            "subject": str,
+            "what": str,
+            "model": str,
+            "at_ms": int,
+            "who": str,
+            "reason": str,
+        },
+        "position",
+    )
+    _create(db, "lineup", {"position": int, "record": str}, "position")
+    _create(
+        db,
+        "trial",
+        {
+            "challenger": str,
+            "champion": str,
+            "epoch": int,
+            "position": int,
+            "weight": float,
+            "base": float,
+            "agrees": int,
+        },
+        ("challenger", "champion", "epoch", "position"),
+    )
+    _create(
+        db,
+        "contest",
+        {
+            "challenger": str,
+            "champion": str,
+            "epoch": int,
+            "position": int,
+            "at_ms": int,
+            "n": int,
+            "agreement": float,
+            "value": float,
+            "low": float,
+            "high": float,
+            "verdict": str,
+        },
+        ("challenger", "champion", "epoch", "position"),
+    )
+    for view, table in (
+        ("releases_v1", "release"),
+        ("model_changes_v1", "model_change"),
+        ("lineups_v1", "lineup"),
+        ("contests_v1", "contest"),
+    ):
+        columns = ", ".join(column.name for column in db.table(table).columns)
+        db.create_view(view, f"select {columns} from [{table}]")
+
+
 def migrate(path: Path) -> None:
     """Make the file, or bring it up to date.
 

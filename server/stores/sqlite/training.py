@@ -7,12 +7,27 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from policies.model import Outcome, Resolution
+from policies.promotion import Lineup
 from policies.records import decode_decision, decode_outcome
-from server.stores.base import Joinable, JoinState, Snapshot, StreamRow, Watermark
+from policies.releasing import Model, Release
+from server.stores.base import (
+    Contest,
+    Joinable,
+    JoinState,
+    ModelChange,
+    Resolved,
+    Snapshot,
+    StreamRow,
+    Trial,
+    TrialRow,
+    Watermark,
+)
+from server.stores.sqlite import models
+from server.stores.sqlite.locking import lock_of
 from server.stores.sqlite.rows import load_catalogue
 from server.stores.sqlite.schema import connect, transaction
 
@@ -32,7 +47,7 @@ class SQLiteTraining:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = _lock(Path(f"{path}-learner"))
+        self._lock = _lock(lock_of(path))
         self._connection = connect(path)
 
     def epoch(self) -> int:
@@ -153,29 +168,107 @@ class SQLiteTraining:
             for position, decision_id, reward, revision, record in rows
         ]
 
-    def latest_snapshot(self, learner: str) -> Snapshot | None:
-        """See `TrainingStore.latest_snapshot`."""
-        row = self._connection.execute(
-            "select learner, epoch, position, body from snapshot"
-            " where learner = ? and epoch = ? order by position desc limit 1",
-            (learner, self.epoch()),
-        ).fetchone()
-        return None if row is None else Snapshot(*row)
+    def begin_epoch(self) -> int:
+        """See `TrainingStore.begin_epoch`."""
+        with transaction(self._connection) as db:
+            epoch, *positions = self._progress()
+            db.execute("insert into progress values (?, ?, ?)", (epoch + 1, *positions))
+            db.execute(
+                "insert into resolution(epoch, position, decision_id, reward, revision)"
+                " select ?, row_number() over (order by r.position), r.decision_id,"
+                " j.reward, 1 from resolution r"
+                " join joined j on j.decision_id = r.decision_id"
+                " where r.epoch = ? and r.revision = 1",
+                (epoch + 1, epoch),
+            )
+        return epoch + 1
 
-    def publish(self, snapshot: Snapshot, keep: int) -> None:
+    def rebuild_asked(self) -> bool:
+        """See `TrainingStore.rebuild_asked`."""
+        return models.rebuild_asked(self._connection, self.epoch())
+
+    def latest_snapshot(
+        self, learner: str, *, before: int | None = None
+    ) -> Snapshot | None:
+        """See `TrainingStore.latest_snapshot`."""
+        epoch = self.epoch()
+        at_most = None if before is None else (epoch, before - 1)
+        return models.load_snapshot(
+            self._connection, learner, epoch=epoch, at_most=at_most
+        )
+
+    def warm(self, learner: str) -> Snapshot | None:
+        """See `TrainingStore.warm`."""
+        return models.load_warm(self._connection, learner)
+
+    def publish(
+        self,
+        snapshot: Snapshot,
+        keep: int,
+        release: Callable[[Release | None], Release | None] | None = None,
+    ) -> None:
         """See `TrainingStore.publish`."""
+        serve = release or (lambda _: Release(snapshot.version))
+        with transaction(self._connection) as db:
+            models.store_snapshot(db, snapshot)
+            models.change_release(db, snapshot.learner, serve)
+            models.prune(db, snapshot.learner, keep)
+
+    def release(self, learner: str) -> Release | None:
+        """See `TrainingStore.release`."""
+        return models.load_release(self._connection, learner)
+
+    def change_release(
+        self,
+        learner: str,
+        change: Callable[[Release | None], Release | None],
+        what: str = "",
+    ) -> Release | None:
+        """See `TrainingStore.change_release`."""
+        with transaction(self._connection) as db:
+            return models.change_release(db, learner, change, what)
+
+    def lineup(self) -> Lineup | None:
+        """See `TrainingStore.lineup`."""
+        return models.load_lineup(self._connection)
+
+    def change_lineup(self, lineup: Lineup, note: ModelChange | None) -> None:
+        """See `TrainingStore.change_lineup`."""
+        with transaction(self._connection) as db:
+            models.change_lineup(db, lineup, note)
+
+    def register(self, version: str, settings: str) -> None:
+        """See `TrainingStore.register`."""
         with transaction(self._connection) as db:
             db.execute(
-                "insert into snapshot(learner, epoch, position, body)"
-                " values (?, ?, ?, ?) on conflict do nothing",
-                snapshot,
+                "insert or ignore into policy values (?, ?)", (version, settings)
             )
-            db.execute(
-                "delete from snapshot where learner = ? and (epoch, position) <"
-                " (select epoch, position from snapshot where learner = ?"
-                " order by epoch desc, position desc limit 1 offset ?)",
-                (snapshot.learner, snapshot.learner, keep - 1),
-            )
+
+    def record_trials(self, trials: Sequence[Trial]) -> None:
+        """See `TrainingStore.record_trials`."""
+        with transaction(self._connection) as db:
+            models.record_trials(db, trials)
+
+    def trials(
+        self, challenger: str, champion: str, *, after: Model, limit: int
+    ) -> list[TrialRow]:
+        """See `TrainingStore.trials`."""
+        return models.load_trials(
+            self._connection, challenger, champion, after=after, limit=limit
+        )
+
+    def record_contest(self, contest: Contest) -> None:
+        """See `TrainingStore.record_contest`."""
+        with transaction(self._connection) as db:
+            models.record_contest(db, contest)
+
+    def contests(self, challenger: str, champion: str, limit: int) -> list[Contest]:
+        """See `TrainingStore.contests`."""
+        return models.load_contests(self._connection, challenger, champion, limit)
+
+    def recent(self, limit: int, *, before_ms: int | None = None) -> list[Resolved]:
+        """See `TrainingStore.recent`."""
+        return models.load_recent(self._connection, limit, before_ms=before_ms)
 
     def catalogue(self, version: str) -> str | None:
         """See `TrainingStore.catalogue`."""
