@@ -1,12 +1,12 @@
 """Signs that the world or the policy is not what it was.
 
-**Collapse.** A policy that has stopped trying anything but one action, though that
-action is not known to be better, learns nothing any more. The entropy of what is chosen,
-as a share of what it could be, says how much is still tried.
+**Collapse.** A policy that tries nothing but one action any more, though that action is
+not known to be better, has stopped to learn. The entropy of what is chosen, as a share
+of what it could be, says how much is still tried.
 
 **Drift.** The population stability index compares how the values of a feature are
-spread now with how they were: Σ (p − q)·ln(p / q) over buckets. Credit scoring, where it
-is from, calls more than 0.2 (or 0.25) a shift to be looked at.
+spread now with how they were: Σ (p − q)·ln(p / q) over buckets. Credit scoring, where
+it is from, calls more than 0.2 (or 0.25) a shift to be looked at.
 """
 
 from __future__ import annotations

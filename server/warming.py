@@ -1,4 +1,4 @@
-"""What a learner begins with: a model from a file, or what another store has learned."""
+"""What a learner begins with: a model from a file, or another store's stream."""
 
 from __future__ import annotations
 

@@ -35,7 +35,15 @@ from server.stores.opening import open_serving, open_training
 from server.supplies import Supplies
 from server.users import UserService
 
-__all__ = ["READY", "Services", "learn", "make_server", "serve", "system_clock"]
+__all__ = [
+    "READY",
+    "Services",
+    "learn",
+    "make_server",
+    "relearn",
+    "serve",
+    "system_clock",
+]
 
 READY = "ready"
 
@@ -199,6 +207,35 @@ def learn(settings: Settings) -> None:
             stop.wait(settings.learning.poll / 1_000)
     learning.publish()
     store.close()
+
+
+def relearn(settings: Settings, watcher: Callable[[int, int], object]) -> None:
+    """Learn what there is, a new epoch if one was asked for, and end.
+
+    Args:
+        settings: The settings.
+        watcher: Is told how many rows of the stream were learned, of how many.
+
+    Raises:
+        RuntimeError: If a server learns on the same store.
+    """
+    store = open_training(settings.store.url)
+    try:
+        learning = Learning(
+            store,
+            settings.policy,
+            settings.rewards,
+            keep=settings.learning.snapshots,
+            clock=system_clock,
+            settings=settings,
+        )
+        learning.publish()
+        rows = store.stream_length()
+        while learning.step():
+            watcher(learning.position, rows)
+        learning.publish()
+    finally:
+        store.close()
 
 
 def _say(line: str) -> None:

@@ -319,6 +319,10 @@ class TrainingStore(Protocol):
         """
         ...
 
+    def stream_length(self) -> int:
+        """Return how many rows the current epoch of the stream has."""
+        ...
+
     def rebuild_asked(self) -> bool:
         """Say whether somebody asked for a new epoch."""
         ...

@@ -183,6 +183,14 @@ class SQLiteTraining:
             )
         return epoch + 1
 
+    def stream_length(self) -> int:
+        """See `TrainingStore.stream_length`."""
+        (length,) = self._connection.execute(
+            "select coalesce(max(position), 0) from resolution where epoch = ?",
+            (self.epoch(),),
+        ).fetchone()
+        return int(length)
+
     def rebuild_asked(self) -> bool:
         """See `TrainingStore.rebuild_asked`."""
         return models.rebuild_asked(self._connection, self.epoch())
