@@ -28,7 +28,7 @@ from server.deciding import Decider
 from server.following import follow_changes, follow_models, tidy
 from server.learning import Learning
 from server.service import DecisionService
-from server.settings import Settings
+from server.settings import GuardSettings, Settings
 from server.status import Guard
 from server.stores.base import ServingStore
 from server.stores.opening import open_serving, open_training
@@ -67,6 +67,7 @@ class Services:
         current: What is served now.
         tenant: Whose users these are.
         clock: Returns the time in milliseconds since 1970.
+        guard: What is let in of what requests say; the defaults where left out.
     """
 
     def __init__(
@@ -76,13 +77,19 @@ class Services:
         *,
         tenant: str,
         clock: Callable[[], int] = system_clock,
+        guard: GuardSettings | None = None,
     ) -> None:
         self.store = store
         self.current = current
         self.supplies = Supplies(store, clock)
         decider = Decider(store, self.supplies, current, clock)
         self.decisions = DecisionService(
-            store, decider, current, tenant=tenant, clock=clock
+            store,
+            decider,
+            current,
+            tenant=tenant,
+            clock=clock,
+            guard=guard or GuardSettings(),
         )
         self.users = UserService(store, current, tenant=tenant, clock=clock)
 
@@ -111,7 +118,9 @@ async def serve(settings: Settings, *, index: int) -> None:
     telemetry.serve_metrics(metrics + index if metrics else 0)
     store = open_serving(settings.store.url, on_failure=stop.set)
     current = await _current(store, settings)
-    services = Services(store, current, tenant=settings.server.tenant)
+    services = Services(
+        store, current, tenant=settings.server.tenant, guard=settings.guard
+    )
     await follow_models(current, store, settings, once=True)
     server, checks = await make_server(services, settings)
     if server.add_insecure_port(settings.server.address) == 0:

@@ -360,7 +360,13 @@ async def running(
         (policy.version, settings.policy.to_json()),
     )
     current = Current(store, catalogue, policy, await store.stopped())
-    services = Services(store, current, tenant=settings.server.tenant, clock=clock)
+    services = Services(
+        store,
+        current,
+        tenant=settings.server.tenant,
+        clock=clock,
+        guard=settings.guard,
+    )
     server, _ = await make_server(services, settings)
     port = server.add_insecure_port(settings.server.address)
     await server.start()
