@@ -86,13 +86,13 @@ class Lineup(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         champion: The name of the policy that decides for all who are in no share.
         shares: By name, the share of users for whom another one decides.
-        since: By name, the last row of the training stream, as epoch and position,
-            before the share was changed: windows are counted from there.
+        since: By name, the last trial before the share was changed: windows are counted
+            from there.
     """
 
     champion: str = CHAMPION
     shares: dict[str, float] = {}
-    since: dict[str, tuple[int, int]] = {}
+    since: dict[str, int] = {}
 
 
 class Standing(NamedTuple):

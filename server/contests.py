@@ -1,8 +1,11 @@
-"""Compares challengers with the champion, on the decisions that are learned from.
+"""Compares challengers with the champion, on the decisions that were made.
 
-Each row of the training stream is decided again by every policy, as it was at that row,
-before any learns from it: nothing is asked of those who serve. What a policy makes of
-the logged choice, and whether it would have chosen the same, is a trial.
+Each decision is made again by every policy, before any has learned from it: nothing is
+asked of those who serve. How likely a policy makes the logged choice, and whether it
+would have chosen the same, is a trial. Offers are tried as they come up in the training
+stream, by policies as they were at that row. Silences are tried as they were made: most
+of them are never heard of again, and have earned 0. An offer that was never shown says
+nothing of anybody.
 """
 
 from __future__ import annotations
@@ -16,10 +19,9 @@ import structlog
 from policies.catalogue import Catalogue
 from policies.engine import decide, past_of
 from policies.estimators import Estimate, difference
-from policies.model import PROBABILITY_UNITS, Decision
+from policies.model import NO_OFFER, PROBABILITY_UNITS, Decision
 from policies.policy import Policy, PolicySettings
 from policies.promotion import Lineup, Standing, Verdict, judge, standing
-from policies.releasing import Model
 from server import telemetry
 from server.lineage import Lineage
 from server.settings import Settings
@@ -30,11 +32,13 @@ from server.stores.base import (
     TrainingStore,
     Trial,
     TrialRow,
+    Tried,
 )
 
 __all__ = ["Contests"]
 
 _LATEST = 1_000
+_SILENCES = 5_000
 _VERDICTS: dict[str, Verdict] = {verdict: verdict for verdict in get_args(Verdict)}
 
 _log = structlog.get_logger()
@@ -49,6 +53,7 @@ class Contests:
         lineages: What learns, by the version of the learner.
         clock: Returns the time in milliseconds since 1970.
         epoch: Which stream is learned.
+        catalogue_of: Returns the catalogue of a decision.
     """
 
     def __init__(
@@ -59,14 +64,17 @@ class Contests:
         clock: Callable[[], int],
         *,
         epoch: int,
+        catalogue_of: Callable[[Decision], Catalogue],
     ) -> None:
         self._store = store
         self._settings = settings
         self._lineages = lineages
         self._clock = clock
         self._epoch = epoch
+        self._catalogue_of = catalogue_of
         self._policies: dict[str, Policy] = {}
         self._trials: list[Trial] = []
+        self._tried = self._kept = store.tried()
         self._counts: dict[str, int] = {}
         self._lineup = settings.lineup(store.lineup())
         for policy in settings.policies.values():
@@ -81,36 +89,55 @@ class Contests:
     def score(self, row: StreamRow, catalogue: Catalogue) -> None:
         """Let all that have learned the stream up to a row decide it again.
 
+        Silences are tried by themselves, for most of them nobody reports.
+
         Args:
             row: The row.
             catalogue: The catalogue of its decision.
         """
         if len(self._settings.policies) == 1 or row.resolution.revision > 1:
             return
-        champion = self._lineup.champion
-        ready = dict(self._ready(row.position - 1))
-        if champion not in ready:
+        place = (self._epoch, row.position)
+        if place <= self._tried[1:] or row.decision.chosen == NO_OFFER:
             return
-        logged = row.decision
-        base, _ = _again(logged, catalogue, ready.pop(champion))
-        for name, policy in ready.items():
-            weight, agrees = _again(logged, catalogue, policy)
-            place = (self._epoch, row.position)
-            self._trials.append(Trial(name, champion, *place, weight, base, agrees))
+        lineage = self._lineages[self.champion.learner_version]
+        if not lineage.waiting:
+            self._try(row.decision, catalogue, row.position - 1)
+        self._tried = Tried(self._tried.silences, *place)
 
     def judge(self) -> None:
-        """Keep what was tried, and judge every window that is full."""
+        """Try what was silence, keep all trials, judge every window that is full."""
         self._lineup = self._settings.lineup(self._store.lineup())
         self._tell()
-        if self._trials:
-            self._store.record_trials(self._trials)
-            for trial in self._trials:
-                if trial.challenger in self._counts:
-                    self._counts[trial.challenger] += 1
-            self._trials = []
+        if len(self._settings.policies) == 1:
+            return
+        silences, seen = self._store.silences(self._tried.silences, _SILENCES)
+        position = self._lineages[self.champion.learner_version].position
+        for decision in silences:
+            self._try(decision, self._catalogue_of(decision), position)
+        tried = self._tried._replace(silences=seen)
+        if self._trials or tried != self._kept:
+            self._store.record_trials(self._trials, tried)
+        for trial in self._trials:
+            if trial.challenger in self._counts:
+                self._counts[trial.challenger] += 1
+        self._trials, self._tried, self._kept = [], tried, tried
         for name in self._settings.policies:
             if name != self._lineup.champion:
                 self._judge(name)
+
+    def _try(self, logged: Decision, catalogue: Catalogue, position: int) -> None:
+        """Let all that have learned so much decide again."""
+        champion = self._lineup.champion
+        ready = dict(self._ready(position))
+        if champion not in ready:
+            return
+        base, _ = _again(logged, catalogue, ready.pop(champion))
+        for name, policy in ready.items():
+            weight, agrees = _again(logged, catalogue, policy)
+            decision_id = logged.opportunity.decision_id
+            trial = Trial(name, champion, decision_id, weight, base, agrees)
+            self._trials.append(trial)
 
     def _ready(self, position: int) -> Iterator[tuple[str, Policy]]:
         """Yield the policies that have learned so many rows, by name."""
@@ -142,13 +169,13 @@ class Contests:
         telemetry.LEAD.labels(name, "low").set(contest.low)
         telemetry.LEAD.labels(name, "high").set(contest.high)
         _log.info("a window was judged", **contest._asdict())
-        self._step(name, (contest.epoch, contest.position))
+        self._step(name, contest.position)
 
-    def _after(self, name: str) -> Model:
-        """Return the last row that was judged."""
+    def _after(self, name: str) -> int:
+        """Return the last trial that was judged."""
         last = self._store.contests(name, self._lineup.champion, 1)
-        judged = (last[0].epoch, last[0].position) if last else (0, 0)
-        return max(judged, self._lineup.since.get(name, (0, 0)))
+        judged = last[0].position if last else 0
+        return max(judged, self._lineup.since.get(name, 0))
 
     def _contest(self, name: str, rows: list[TrialRow]) -> Contest:
         found = _difference(rows)
@@ -161,7 +188,6 @@ class Contests:
         return Contest(
             name,
             self._lineup.champion,
-            rows[-1].epoch,
             rows[-1].position,
             self._clock(),
             found.n,
@@ -172,7 +198,7 @@ class Contests:
             judge(found, agreement=agreement, needed=needed),
         )
 
-    def _step(self, name: str, at: Model) -> None:
+    def _step(self, name: str, at: int) -> None:
         """Give a challenger another share, where it has won or lost often enough."""
         share = self._lineup.shares.get(name, 0.0)
         reached = self._standing(name, share)
@@ -198,11 +224,11 @@ class Contests:
 
     def _standing(self, name: str, share: float) -> Standing:
         contests = self._store.contests(name, self._lineup.champion, _LATEST)
-        since = self._lineup.since.get(name, (0, 0))
+        since = self._lineup.since.get(name, 0)
         verdicts = [
             _VERDICTS[contest.verdict]
             for contest in reversed(contests)
-            if (contest.epoch, contest.position) > since
+            if contest.position > since
         ]
         promotion = self._settings.promotion
         # What could have been a step before, had it been taken, is none now.

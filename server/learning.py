@@ -82,6 +82,7 @@ class Learning:
             self._lineages,
             self._clock,
             epoch=self._epoch,
+            catalogue_of=self._catalogue_of,
         )
         _log.info("learning", epoch=self._epoch, position=self.position)
 

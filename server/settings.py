@@ -279,6 +279,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Every policy that may decide, by name."""
         return {CHAMPION: self.policy} | {c.name: c.policy for c in self.challengers}
 
+    @property
+    def deciding(self) -> list[PolicySettings]:
+        """Every policy that decisions may name: those, and the baseline."""
+        beside = [] if self.baseline is None else [self.baseline]
+        return [*self.policies.values(), *beside]
+
     def lineup(self, recorded: Lineup | None) -> Lineup:
         """Return which policy decides: what was recorded, as far as it still is.
 

@@ -150,10 +150,7 @@ async def _current(store: ServingStore, settings: Settings) -> Current:
     if text is None:
         raise RuntimeError("no catalogue is in use; start it with `serve`")
     catalogue = catalogues.read(text, settings.catalogue.file, linted=False)
-    policies = [*settings.policies.values()]
-    if settings.baseline is not None:
-        policies.append(settings.baseline)
-    for policy in policies:
+    for policy in settings.deciding:
         await store.register(
             (catalogue.version, catalogue.text), (policy.version, policy.to_json())
         )

@@ -33,6 +33,7 @@ from server.stores.values import (
     Switch,
     Trial,
     TrialRow,
+    Tried,
     Versioned,
     Watermark,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "TrainingStore",
     "Trial",
     "TrialRow",
+    "Tried",
     "Versioned",
     "Watermark",
 ]
@@ -385,14 +387,35 @@ class TrainingStore(Protocol):
         """Keep the settings of a policy."""
         ...
 
-    def record_trials(self, trials: Sequence[Trial]) -> None:
-        """Keep how challengers would have decided."""
+    def tried(self) -> Tried:
+        """Return how far challengers have been tried."""
+        ...
+
+    def silences(self, after: int, limit: int) -> tuple[list[Decision], int]:
+        """Return decisions for no offer that could have been for one, in order.
+
+        Args:
+            after: The position of a decision, past which they are.
+            limit: How many decisions to look at.
+
+        Returns:
+            The decisions, and the position that was looked up to.
+        """
+        ...
+
+    def record_trials(self, trials: Sequence[Trial], tried: Tried) -> None:
+        """Keep how challengers would have decided, each decision once.
+
+        Args:
+            trials: The trials.
+            tried: How far they go.
+        """
         ...
 
     def trials(
-        self, challenger: str, champion: str, *, after: Model, limit: int
+        self, challenger: str, champion: str, *, after: int, limit: int
     ) -> list[TrialRow]:
-        """Return trials past a row of the stream, with what was earned, in order."""
+        """Return trials past a position, with what was earned, in order."""
         ...
 
     def record_contest(self, contest: Contest) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "Switch",
     "Trial",
     "TrialRow",
+    "Tried",
     "Versioned",
     "Watermark",
 ]
@@ -278,7 +279,7 @@ class ModelChange(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """How a challenger would have decided, for a row of the training stream.
+    """How a challenger would have decided.
 
     Attributes:
         weight: How much likelier the challenger makes what was chosen than who chose.
@@ -288,17 +289,15 @@ class Trial(NamedTuple):
 
     challenger: str
     champion: str
-    epoch: int
-    position: int
+    decision_id: str
     weight: float
     base: float
     agrees: bool
 
 
 class TrialRow(NamedTuple):
-    """A trial, with what its decision has earned as far as is known."""
+    """A trial, with what its decision has earned: 0 where nothing is known."""
 
-    epoch: int
     position: int
     weight: float
     base: float
@@ -306,11 +305,25 @@ class TrialRow(NamedTuple):
     reward: float
 
 
+class Tried(NamedTuple):
+    """How far challengers have been tried.
+
+    Attributes:
+        silences: The position of the last decision that was looked at for silence.
+        epoch: The training stream whose decisions were tried last.
+        row: The last row of it that was.
+    """
+
+    silences: int
+    epoch: int
+    row: int
+
+
 class Contest(NamedTuple):
     """How a challenger compares with the champion over a window of trials.
 
     Attributes:
-        position: The last row of the window.
+        position: The last trial of the window.
         n: How many trials.
         agreement: The share in which both chose the same.
         value: What the challenger earns above the champion, a decision.
@@ -320,7 +333,6 @@ class Contest(NamedTuple):
 
     challenger: str
     champion: str
-    epoch: int
     position: int
     at_ms: int
     n: int

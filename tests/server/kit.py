@@ -354,11 +354,11 @@ async def running(
     catalogue = catalogues.read(catalogue_text)
     _activate(settings, catalogue, clock.now_ms)
     store = open_serving(settings.store.url)
-    policy = Policy(settings.policy)
-    await store.register(
-        (catalogue.version, catalogue.text),
-        (policy.version, settings.policy.to_json()),
-    )
+    for each in settings.deciding:
+        await store.register(
+            (catalogue.version, catalogue.text), (each.version, each.to_json())
+        )
+    policy = Policy(settings.baseline or settings.policy)
     current = Current(store, catalogue, policy, await store.stopped())
     services = Services(
         store,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from policies.model import Decision
 from policies.promotion import Lineup
 from policies.records import decode_decision
 from policies.releasing import Model, Release, name_of
@@ -19,6 +20,7 @@ from server.stores.values import (
     StoredModel,
     Trial,
     TrialRow,
+    Tried,
 )
 
 __all__ = [
@@ -31,8 +33,10 @@ __all__ = [
     "load_models",
     "load_recent",
     "load_release",
+    "load_silences",
     "load_snapshot",
     "load_trials",
+    "load_tried",
     "load_warm",
     "prune",
     "rebuild_asked",
@@ -206,31 +210,50 @@ def change_lineup(
         _note(db, note)
 
 
-def record_trials(db: sqlite3.Connection, trials: Sequence[Trial]) -> None:
-    """Keep how policies would have decided."""
+def load_tried(db: sqlite3.Connection) -> Tried:
+    """Return how far challengers have been tried."""
+    return Tried(*db.execute("select silences, epoch, row from tried").fetchone())
+
+
+def record_trials(
+    db: sqlite3.Connection, trials: Sequence[Trial], tried: Tried
+) -> None:
+    """Keep how policies would have decided, and how far that goes."""
     db.executemany(
-        "insert or replace into trial(challenger, champion, epoch, position, weight,"
-        " base, agrees) values (?, ?, ?, ?, ?, ?, ?)",
+        "insert or ignore into trial(challenger, champion, decision_id, weight, base,"
+        " agrees) values (?, ?, ?, ?, ?, ?)",
         trials,
     )
+    db.execute("update tried set silences = ?, epoch = ?, row = ?", tried)
+
+
+def load_silences(
+    db: sqlite3.Connection, after: int, limit: int
+) -> tuple[list[Decision], int]:
+    """Return decisions for no offer past a position, and the position of the last.
+
+    Those in which there was nothing else to choose are left out.
+    """
+    rows = db.execute(
+        "select position, record ->> 'chosen', record from decision where position > ?"
+        " order by position limit ?",
+        (after, limit),
+    ).fetchall()
+    silent = [decode_decision(record) for _, chosen, record in rows if chosen == 0]
+    last = rows[-1][0] if rows else after
+    return [decision for decision in silent if len(decision.actions) > 1], int(last)
 
 
 def load_trials(
-    db: sqlite3.Connection,
-    challenger: str,
-    champion: str,
-    *,
-    after: Model,
-    limit: int,
+    db: sqlite3.Connection, challenger: str, champion: str, *, after: int, limit: int
 ) -> list[TrialRow]:
     """Return trials past a position with what their decisions earned, in order."""
     rows = db.execute(
-        "select t.epoch, t.position, t.weight, t.base, t.agrees, j.reward from trial t"
-        " join resolution r on r.epoch = t.epoch and r.position = t.position"
-        " join joined j on j.decision_id = r.decision_id"
-        " where t.challenger = ? and t.champion = ? and (t.epoch, t.position) > (?, ?)"
-        " order by t.epoch, t.position limit ?",
-        (challenger, champion, *after, limit),
+        "select t.position, t.weight, t.base, t.agrees, coalesce(j.reward, 0.0)"
+        " from trial t left join joined j on j.decision_id = t.decision_id"
+        " where t.challenger = ? and t.champion = ? and t.position > ?"
+        " order by t.position limit ?",
+        (challenger, champion, after, limit),
     )
     return [TrialRow(*row) for row in rows]
 
@@ -238,14 +261,13 @@ def load_trials(
 def record_contest(db: sqlite3.Connection, contest: Contest) -> None:
     """Keep the result of a window; its trials are not needed any more."""
     db.execute(
-        "insert or replace into contest(challenger, champion, epoch, position, at_ms,"
-        " n, agreement, value, low, high, verdict)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert or replace into contest(challenger, champion, position, at_ms, n,"
+        " agreement, value, low, high, verdict) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         contest,
     )
     db.execute(
-        "delete from trial where challenger = ? and (epoch, position) <= (?, ?)",
-        (contest.challenger, contest.epoch, contest.position),
+        "delete from trial where challenger = ? and position <= ?",
+        (contest.challenger, contest.position),
     )
 
 
@@ -254,9 +276,9 @@ def load_contests(
 ) -> list[Contest]:
     """Return the results of the last windows, the latest first."""
     rows = db.execute(
-        "select challenger, champion, epoch, position, at_ms, n, agreement, value, low,"
-        " high, verdict from contest where challenger = ? and champion = ?"
-        " order by epoch desc, position desc limit ?",
+        "select challenger, champion, position, at_ms, n, agreement, value, low, high,"
+        " verdict from contest where challenger = ? and champion = ?"
+        " order by position desc limit ?",
         (challenger, champion, limit),
     )
     return [Contest(*row) for row in rows]

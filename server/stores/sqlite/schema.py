@@ -240,19 +240,23 @@ def m007_let_models_live(db: Database) -> None:
         "position",
     )
     _create(db, "lineup", {"position": int, "record": str}, "position")
-    _create(
-        db,
-        "trial",
-        {
-            "challenger": str,
-            "champion": str,
-            "epoch": int,
-            "position": int,
-            "weight": float,
-            "base": float,
-            "agrees": int,
-        },
-        ("challenger", "champion", "epoch", "position"),
+    # A trial that is deleted leaves its position to no other.
+    db.execute(
+        "create table trial(position integer primary key autoincrement,"
+        " challenger text not null, champion text not null, decision_id text not null,"
+        " weight real not null, base real not null, agrees integer not null,"
+        " unique (challenger, champion, decision_id)) strict"
+    )
+    db.execute("create index trial_order on trial(challenger, champion, position)")
+    # One row: only what is decided and learned from now on is compared.
+    db.execute(
+        "create table tried(silences integer not null, epoch integer not null,"
+        " row integer not null) strict"
+    )
+    db.execute(
+        "insert into tried select (select coalesce(max(position), 0) from decision),"
+        " epoch, (select coalesce(max(position), 0) from resolution r"
+        " where r.epoch = p.epoch) from progress p order by epoch desc limit 1"
     )
     _create(
         db,
@@ -260,7 +264,6 @@ def m007_let_models_live(db: Database) -> None:
         {
             "challenger": str,
             "champion": str,
-            "epoch": int,
             "position": int,
             "at_ms": int,
             "n": int,
@@ -270,7 +273,7 @@ def m007_let_models_live(db: Database) -> None:
             "high": float,
             "verdict": str,
         },
-        ("challenger", "champion", "epoch", "position"),
+        ("challenger", "champion", "position"),
     )
     for view, table in (
         ("releases_v1", "release"),

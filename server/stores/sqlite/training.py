@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from policies.model import Outcome, Resolution
+from policies.model import Decision, Outcome, Resolution
 from policies.promotion import Lineup
 from policies.records import decode_decision, decode_outcome
-from policies.releasing import Model, Release
+from policies.releasing import Release
 from server.stores.base import (
     Contest,
     Joinable,
@@ -24,6 +24,7 @@ from server.stores.base import (
     StreamRow,
     Trial,
     TrialRow,
+    Tried,
     Watermark,
 )
 from server.stores.sqlite import models
@@ -252,13 +253,21 @@ class SQLiteTraining:
                 "insert or ignore into policy values (?, ?)", (version, settings)
             )
 
-    def record_trials(self, trials: Sequence[Trial]) -> None:
+    def tried(self) -> Tried:
+        """See `TrainingStore.tried`."""
+        return models.load_tried(self._connection)
+
+    def silences(self, after: int, limit: int) -> tuple[list[Decision], int]:
+        """See `TrainingStore.silences`."""
+        return models.load_silences(self._connection, after, limit)
+
+    def record_trials(self, trials: Sequence[Trial], tried: Tried) -> None:
         """See `TrainingStore.record_trials`."""
         with transaction(self._connection) as db:
-            models.record_trials(db, trials)
+            models.record_trials(db, trials, tried)
 
     def trials(
-        self, challenger: str, champion: str, *, after: Model, limit: int
+        self, challenger: str, champion: str, *, after: int, limit: int
     ) -> list[TrialRow]:
         """See `TrainingStore.trials`."""
         return models.load_trials(
