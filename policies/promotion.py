@@ -44,8 +44,9 @@ class PromotionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     Attributes:
         automatic: Whether it does so by itself. If not, every window is judged and
             recorded all the same, and `models promote` does it.
-        window: How many decisions with a known reward are one window, 100 or more.
-            The more, the smaller the differences that can be told.
+        window: How many trials are one window, 100 or more: decisions for offers with a
+            known reward, and silences. The more, the smaller the differences that can
+            be told.
         windows: How many windows in a row must be won for a step, 1 to 100.
         step: By how much of the traffic a challenger's share grows with a step, above 0
             to 1; 1 goes to all at once.

@@ -134,7 +134,7 @@ class LearningSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChallengerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A policy that is compared with the one that decides.
+    """A policy that is compared with the one that decides; `[[challengers]]` for each.
 
     Attributes:
         name: What it is called: lower-case letters, digits and underscores.

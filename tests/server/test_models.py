@@ -386,8 +386,9 @@ async def test_a_shadow_is_promoted_when_it_has_won_enough_windows_and_not_befor
             learn(shop)
             await shop.follow()
             now = shop.services.current.policy.version
-            if now != settings.policy.version and promoted_at is None:
+            if now != settings.policy.version:
                 promoted_at = verdicts(shop)
+                break
 
         # Then it is promoted with the second window that it wins in a row
         assert promoted_at is not None
@@ -584,12 +585,12 @@ def watched(shop: Shop, **drift: Any) -> Learning:
 
 
 async def test_when_exploration_collapses_later_models_stay_out(
-    tmp_path: Path, clock: kit.Clock, catalogue_text: str
+    tmp_path: Path, clock: kit.Clock
 ) -> None:
     # Given a server that always makes the same offer
     path = tmp_path / "opportune.db"
     settings = kit.settings_of(path, learner=PrioritySettings(), epsilon=0.0)
-    async with kit.running(path, catalogue_text, clock, settings) as shop:
+    async with kit.running(path, TEA, clock, settings) as shop:
         await live(shop, 120)
 
         # When the learner looks
@@ -598,7 +599,6 @@ async def test_when_exploration_collapses_later_models_stay_out(
         # Then it warns, and keeps to the model that serves
         assert metric("opportune_exploration_collapsed") == 1.0
         assert release_of(shop).held
-        assert "collapse" not in release_of(shop).who
         assert "hold" in run("list", *arguments(tmp_path, shop))
 
 
