@@ -347,10 +347,9 @@ def show(
 @models.command()
 def promote(
     *,
-    wanted: Annotated[
+    model_or_policy: Annotated[
         str,
         typer.Argument(
-            metavar="[MODEL_OR_POLICY]",
             help="A model such as 1.250, which is then kept to; a policy, which then"
             " decides; or nothing: the latest model, and later ones follow.",
         ),
@@ -368,7 +367,7 @@ def promote(
     loaded = _load(settings)
     author = modelling.Author(who or activation.me(), reason, worker.system_clock())
     with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
-        said = modelling.promote(loaded, store, wanted, policy, author)
+        said = modelling.promote(loaded, store, model_or_policy, policy, author)
     _out.print(said, highlight=False)
 
 

@@ -48,6 +48,7 @@ __all__ = [
 
 _RECENT = 2_000
 _TOP = 12
+_NOTHING = 5e-5
 _CHANGES = 10
 _POLL_S = 0.2
 
@@ -77,6 +78,7 @@ def listed(settings: Settings, store: AdminStore, name: str, limit: int) -> Grou
     parts: list[RenderableType] = [
         _models(store, name, policy, recent, limit),
         _policies(settings, store, recent),
+        Text(f"decisions: of the last {_RECENT:,} at most"),
     ]
     changes = store.model_changes(_CHANGES)
     if changes:
@@ -106,14 +108,15 @@ def shown(settings: Settings, store: AdminStore, model: str, name: str) -> Group
     release = store.release(policy.learner_version)
     state = state_of(snapshot.version, release)
     head = Text(
-        f"model {snapshot.model} of policy {name}, {state}: learned from"
-        f" {snapshot.position:,} resolutions, published {_time(snapshot.at_ms)}"
+        f"model {snapshot.model} of policy {name}, {state},"
+        f" published {_time(snapshot.at_ms)}"
     )
     return Group(
         head,
         _expected(learned, catalogue, recent),
         _effects(learned, catalogue, recent),
-        _calibrated(learned, store, recent),
+        _calibrated(learned, catalogue, recent),
+        Text("of the last decisions with a known reward, learned from or not"),
     )
 
 
@@ -192,8 +195,8 @@ def export(
     """
     name, policy = _policy(settings, store, name)
     snapshot = _snapshot(store, policy, model)
-    size = warming.export(path, policy, model=snapshot.model, body=snapshot.body)
-    return f"model {snapshot.model} of policy {name} is in {path}: {size:,} bytes"
+    warming.export(path, policy, model=snapshot.model, body=snapshot.body)
+    return f"model {snapshot.model} of policy {name} is in {path}"
 
 
 def await_rebuild(
@@ -322,7 +325,6 @@ def _policies(
             told = f"{last[0].verdict}: {last[0].low:+.4f} to {last[0].high:+.4f}"
         version = policy.version
         table.add_row(name, version, share, str(made[version]), told)
-    table.caption = f"decisions: of the last {len(recent):,}"
     return table
 
 
@@ -348,7 +350,7 @@ def _expected(
             f"{each.deviation:.4f}",
             str(counts[each.action.name]),
         )
-    table.caption = f"chosen by this model, of the last {len(recent):,} decisions"
+    table.caption = f"chosen by this policy, of the last {len(recent):,} decisions"
     return table
 
 
@@ -358,8 +360,7 @@ def _choices(
     return Counter(
         catalogue.actions[decision.chosen].name
         for decision, _ in recent
-        if decision.catalogue == catalogue.version
-        and (decision.policy, decision.model) == (policy.version, policy.model)
+        if decision.catalogue == catalogue.version and decision.policy == policy.version
     )
 
 
@@ -367,7 +368,7 @@ def _effects(policy: Policy, catalogue: Catalogue, recent: Sequence[Resolved]) -
     contexts = [_context(decision, catalogue) for decision, _ in recent[:500]]
     found = effects(policy.learner, list(catalogue.actions), contexts)
     table = Table("what matters most")
-    for each in found[:_TOP]:
+    for each in [one for one in found if abs(one.change) > _NOTHING][:_TOP]:
         value = "" if "=" in each.feature else f" at {each.value:.3g}"
         more = "more" if each.change > 0 else "less"
         table.add_row(
@@ -379,15 +380,16 @@ def _effects(policy: Policy, catalogue: Catalogue, recent: Sequence[Resolved]) -
     return table
 
 
-def _calibrated(policy: Policy, store: AdminStore, recent: Sequence[Resolved]) -> Table:
-    compiled = in_use(store)
+def _calibrated(
+    policy: Policy, catalogue: Catalogue, recent: Sequence[Resolved]
+) -> Table:
     predicted: list[float] = []
     observed: list[float] = []
     for decision, reward in recent:
-        if reward is None or compiled is None or decision.catalogue != compiled.version:
+        if reward is None or decision.catalogue != catalogue.version:
             continue
-        action = compiled.actions[decision.chosen]
-        believed = policy.learner.believe(_context(decision, compiled), [action])
+        action = catalogue.actions[decision.chosen]
+        believed = policy.learner.believe(_context(decision, catalogue), [action])
         predicted.append(float(believed.mean[0]))
         observed.append(reward)
     table = Table("predicted", "observed", "between", "and", "decisions")
@@ -399,7 +401,6 @@ def _calibrated(policy: Policy, store: AdminStore, recent: Sequence[Resolved]) -
             f"{each.high:+.4f}",
             str(each.n),
         )
-    table.caption = "of the last decisions with a known reward, learned from or not"
     return table
 
 

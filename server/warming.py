@@ -44,8 +44,8 @@ class Exported(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def export(path: Path, settings: PolicySettings, *, model: str, body: bytes) -> int:
-    """Write a model to a file; return how many bytes that is.
+def export(path: Path, settings: PolicySettings, *, model: str, body: bytes) -> None:
+    """Write a model to a file.
 
     Raises:
         OSError: If it cannot be written.
@@ -61,7 +61,6 @@ def export(path: Path, settings: PolicySettings, *, model: str, body: bytes) -> 
         }
     )
     path.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
-    return path.stat().st_size
 
 
 def body(source: str, settings: PolicySettings) -> bytes:

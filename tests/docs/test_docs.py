@@ -532,6 +532,7 @@ def blurred(text: str) -> str:
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
         (r"\b[0-9a-f]{12}\b", "VERSION"),
         (r"by \w+: the server", "by SOMEBODY: the server"),
+        (r"\b(model|promote|rollback) \d+\.\d+", r"\1 MODEL"),
         (r"[ \t]+$", ""),
     ):
         text = re.sub(pattern, instead, text, flags=re.MULTILINE)
