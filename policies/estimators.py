@@ -60,6 +60,7 @@ __all__ = [
     "ESS_MIN",
     "EVENTS_MIN",
     "Estimate",
+    "difference",
     "dr",
     "importance_weights",
     "ips",
@@ -333,6 +334,62 @@ def dr(
         weights=weights,
         weight_max=w_max,
         reward_range=reward_range,
+        confidence=confidence,
+    )
+
+
+def difference(
+    rewards: FloatArray,
+    weights: FloatArray,
+    base: FloatArray,
+    *,
+    weight_max: float | None = None,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Estimate what a target policy earns above another, on the same decisions.
+
+    The mean of (w − b)·(r − m): each decision counts once, for what differs between the
+    two, so that what moves both is no noise. Both weights are 1 on average, so that
+    taking the mean reward m off moves the estimate by no more than O(1/n), and takes
+    the noise of the weights themselves away.
+
+    Args:
+        rewards: What each decision earned, shape (n,), any unit.
+        weights: Target over logging propensity of the action taken, shape (n,),
+            each 0 or more.
+        base: The same of the other policy, shape (n,).
+        weight_max: The largest weight that any decision could have had, of either.
+            Without it twice the largest seen.
+        confidence: As for `ips`.
+
+    Returns:
+        The difference, a decision. `ess`, `events` and `doubts` are of the target.
+
+    Raises:
+        ValueError: As for `ips`.
+
+    Examples:
+        >>> import numpy as np
+        >>> rewards = np.array([1.0, 0.0, 1.0, 0.0])
+        >>> weights = np.array([2.0, 0.0, 2.0, 0.0])
+        >>> difference(rewards, weights, np.ones(4)).value
+        0.5
+    """
+    rows = _rows(rewards=rewards, weights=weights, base=base)
+    rewards, weights, base = rows["rewards"], rows["weights"], rows["base"]
+    _refuse(base < 0, base, "base", "0 or more")
+    w_max = _weight_max(np.maximum(weights, base), weight_max)
+    centred = rewards - rewards.mean()
+    low, high = float(centred.min()), float(centred.max())
+    return _estimate_of_mean(
+        (weights - base) * centred,
+        # The worst row is one that only one of the two would have chosen.
+        worst=min(w_max * low, -w_max * high),
+        best=max(w_max * high, -w_max * low),
+        rewards=rewards,
+        weights=weights,
+        weight_max=w_max,
+        reward_range=None,
         confidence=confidence,
     )
 

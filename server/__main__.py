@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from policies.errors import FileError, OpportuneError
@@ -25,6 +26,7 @@ from server import (
     activation,
     asking,
     loading,
+    modelling,
     supervisor,
     telemetry,
     worker,
@@ -41,6 +43,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+models = typer.Typer(
+    help="See what is learned, and say which model decides.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(models, name="models")
 _out = Console()
 _err = Console(stderr=True, highlight=False)
 
@@ -326,6 +334,153 @@ def _switch(settings: Path, scope: str, reason: str, who: str, *, on: bool) -> N
             at_ms=worker.system_clock(),
         )
     _out.print(f"{scope} is {'on again' if on else 'stopped'}", highlight=False)
+
+
+PolicyOption = Annotated[
+    str,
+    typer.Option(
+        help="A policy: the name of a challenger, or `default` for [policy]; the one"
+        " that decides, if left out."
+    ),
+]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the record.")]
+WhoOption = Annotated[str, typer.Option(help="Who, for the record; you if left out.")]
+
+
+@models.command("list")
+def list_models(
+    *,
+    settings: SettingsOption = Path("settings.toml"),
+    policy: PolicyOption = "",
+    limit: Annotated[int, typer.Option(help="How many of the last ones.", min=1)] = 10,
+) -> None:
+    """List the models that are kept, the policies, and what was done to models.
+
+    A model is `serving`, `canary` (it serves a few users first), `staged` (later than
+    the one that serves) or `retired` (earlier). Its name is EPOCH.POSITION: which
+    training stream, and how many resolutions of it were learned.
+    """
+    loaded = _load(settings)
+    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
+        _out.print(modelling.listed(loaded, store, policy, limit))
+
+
+@models.command()
+def show(
+    *,
+    model: Annotated[
+        str, typer.Argument(help="Such as 1.250; the one that serves if left out.")
+    ] = "",
+    settings: SettingsOption = Path("settings.toml"),
+    policy: PolicyOption = "",
+) -> None:
+    """Say what a model has learned: of each action, and by which features.
+
+    Ends with its calibration: decisions of which about the same was predicted, and what
+    they earned. Where the predicted value lies outside of what was observed, the model
+    is wrong there.
+    """
+    loaded = _load(settings)
+    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
+        _out.print(modelling.shown(loaded, store, model, policy))
+
+
+@models.command()
+def promote(
+    *,
+    model_or_policy: Annotated[
+        str,
+        typer.Argument(
+            help="A model such as 1.250, which is then kept to; a policy, which then"
+            " decides; or nothing: the latest model, and later ones follow.",
+        ),
+    ] = "",
+    settings: SettingsOption = Path("settings.toml"),
+    policy: PolicyOption = "",
+    reason: ReasonOption = "",
+    who: WhoOption = "",
+) -> None:
+    """Let a model serve all users, or a policy decide, on every worker within a second.
+
+    The model is checked first. After a rollback, or where later models stay out because
+    exploration has collapsed, `promote` without a model lets them serve again.
+    """
+    loaded = _load(settings)
+    author = modelling.Author(who or activation.me(), reason, worker.system_clock())
+    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
+        said = modelling.promote(loaded, store, model_or_policy, policy, author)
+    _out.print(said, highlight=False)
+
+
+@models.command()
+def rollback(
+    *,
+    settings: SettingsOption = Path("settings.toml"),
+    to: Annotated[
+        str, typer.Option(help="Such as 1.250; the one that served before if left out.")
+    ] = "",
+    policy: PolicyOption = "",
+    reason: ReasonOption = "",
+    who: WhoOption = "",
+) -> None:
+    """Let an earlier model serve again, on every worker within a second.
+
+    What is learned meanwhile is published and staged, and stays out until `promote`.
+    """
+    loaded = _load(settings)
+    author = modelling.Author(who or activation.me(), reason, worker.system_clock())
+    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
+        said = modelling.rollback(loaded, store, to, policy, author)
+    _out.print(said, highlight=False)
+
+
+@models.command()
+def rebuild(
+    *,
+    settings: SettingsOption = Path("settings.toml"),
+    reason: ReasonOption = "",
+    who: WhoOption = "",
+) -> None:
+    """Learn everything anew, from the final reward of each decision.
+
+    Begins a new epoch of the training stream. What serves goes on serving until the
+    new models have learned all of it. With a server running, its learner does the work;
+    else it is done here.
+    """
+    loaded = _load(settings)
+    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
+        epoch = store.ask_rebuild(
+            who=who or activation.me(), reason=reason, at_ms=worker.system_clock()
+        )
+        if not store.learner_runs():
+            with Progress(console=_err, transient=True) as bar:
+                task = bar.add_task("learning anew", total=None)
+                worker.relearn(
+                    loaded, lambda done, of: bar.update(task, completed=done, total=of)
+                )
+        with _err.status("learning anew"):
+            said = modelling.await_rebuild(loaded, store, epoch, patience_s=60.0)
+    _out.print(said, highlight=False)
+
+
+@models.command()
+def export(
+    *,
+    file: Annotated[Path, typer.Argument(help="Where to write it.", dir_okay=False)],
+    settings: SettingsOption = Path("settings.toml"),
+    model: Annotated[
+        str, typer.Option(help="Such as 1.250; the one that serves if left out.")
+    ] = "",
+    policy: PolicyOption = "",
+) -> None:
+    """Write a model to a file: its settings and its bytes, as JSON.
+
+    Another server begins with it where its settings say so: `warm_start` in [learning].
+    """
+    loaded = _load(settings)
+    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
+        said = modelling.export(loaded, store, file, model, policy)
+    _out.print(said, highlight=False, soft_wrap=True)
 
 
 @app.command(hidden=True)

@@ -244,16 +244,17 @@ async def _stored(store: ServingStore, version: str) -> Catalogue:
 
 
 async def _policy(store: ServingStore, settings: Settings) -> Policy:
-    snapshot = await store.latest_snapshot(
-        settings.policy.learner_version, after=(0, 0)
-    )
+    """Return what decides for most users."""
+    champion = settings.lineup(await store.lineup()).champion
+    policy = settings.policies[champion]
+    release = await store.release(policy.learner_version)
+    if release is None:
+        return Policy(settings.baseline or policy)
+    snapshot = await store.snapshot(policy.learner_version, at_most=release.serving)
     if snapshot is None:
-        return Policy(settings.policy)
+        return Policy(policy)
     return Policy(
-        settings.policy,
-        snapshot.body,
-        model=snapshot.model,
-        learned=snapshot.position,
+        policy, snapshot.body, model=snapshot.model, learned=snapshot.position
     )
 
 

@@ -1,19 +1,40 @@
-"""What a worker serves now: one catalogue, one policy, what is stopped."""
+"""What a worker serves now: one catalogue, its policies, what is stopped."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.model import Conditions, Decision
 from policies.policy import Policy
+from policies.sharing import place_of
 from server.stores.base import ServingStore
 
-__all__ = ["Current"]
+__all__ = ["Current", "Lane"]
 
 _COMPILED_MAX = 8
+
+
+class Lane(NamedTuple):
+    """Who decides for a share of users.
+
+    Attributes:
+        until: Where the share ends, among all users from 0 to 1; it begins where the
+            one before it ends.
+        policy: The policy.
+        canary: The same with a newer model, for a few of them; none where there is
+            none.
+        share: The share of all users for whom that one would decide.
+    """
+
+    until: float
+    policy: Policy
+    canary: Policy | None = None
+    share: float = 0.0
 
 
 class Current:
@@ -21,7 +42,9 @@ class Current:
 
     Attributes:
         catalogue: What is offered.
-        policy: What chooses.
+        policy: What chooses, for all who are in no lane.
+        lanes: What chooses for shares of users, in order.
+        models: What has been loaded, by the versions of policy and model.
         stopped: What was switched off, sorted.
     """
 
@@ -34,6 +57,8 @@ class Current:
     ) -> None:
         self.catalogue = catalogue
         self.policy = policy
+        self.lanes: tuple[Lane, ...] = ()
+        self.models: Mapping[tuple[str, str], Policy] = {}
         self.stopped = stopped
         self._store = store
         self._compiled: dict[str, asyncio.Task[Catalogue]] = {}
@@ -42,6 +67,18 @@ class Current:
     def conditions(self, exhausted: frozenset[str] = frozenset()) -> Conditions:
         """Return what holds for everybody."""
         return Conditions(self.stopped, tuple(sorted(exhausted)))
+
+    def policy_for(self, root: str) -> Policy:
+        """Return what chooses for a user or account: the same again and again."""
+        if not self.lanes:
+            return self.policy
+        place = place_of(root, "challengers")
+        for lane in self.lanes:
+            if place < lane.until:
+                if lane.canary is not None and place_of(root, "canary") < lane.share:
+                    return lane.canary
+                return lane.policy
+        return self.policy
 
     async def catalogue_of(self, decision: Decision) -> Catalogue:
         """Return the catalogue that a decision was made from."""

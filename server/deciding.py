@@ -215,7 +215,7 @@ class Decider:
                 opportunity,
                 catalogue=catalogue,
                 past=Past(*_histories(seen), self._current.conditions(exhausted)),
-                policy=self._current.policy,
+                policy=self._current.policy_for(root),
             )
             stored = await self._commit(verdict.decision, call_id, seen, catalogue)
             if stored is verdict.decision:

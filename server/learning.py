@@ -16,11 +16,14 @@ from policies.catalogue import Catalogue
 from policies.clipping import REMEMBERED, Clipping
 from policies.joiner import Terms, join, terms_of
 from policies.model import Decision, Resolution
-from policies.policy import Policy, PolicySettings
+from policies.policy import PolicySettings
 from policies.rewards import RewardSettings
-from policies.training import fold
 from server import telemetry
-from server.stores.base import Joinable, Snapshot, TrainingStore, Watermark
+from server.contests import Contests
+from server.lineage import Lineage
+from server.settings import Settings
+from server.stores.base import Joinable, StreamRow, TrainingStore, Watermark
+from server.watching import Watch
 
 __all__ = ["Learning"]
 
@@ -38,6 +41,7 @@ class Learning:
         rewards: What outcomes are worth.
         keep: How many snapshots to keep.
         clock: Returns the time in milliseconds since 1970.
+        settings: How models are published and compared; the defaults where left out.
     """
 
     def __init__(
@@ -48,55 +52,66 @@ class Learning:
         *,
         keep: int,
         clock: Callable[[], int],
+        settings: Settings | None = None,
     ) -> None:
         self._store = store
-        self._settings = policy
         self._rewards = rewards
         self._keep = keep
         self._clock = clock
+        self._settings = settings or Settings(policy=policy, rewards=rewards)
         self._compiled = lru_cache(maxsize=8)(self._compile)
+        self._watch = Watch(store, self._settings, self._catalogue_of, clock)
         self._begin()
 
     def _begin(self) -> None:
-        """Go on from what was published last in the current epoch."""
-        store, policy = self._store, self._settings
-        self._epoch, self._began = store.epoch(), store.began()
-        self._clipping = Clipping(self._rewards, store.recent(REMEMBERED))
-        snapshot = store.latest_snapshot(policy.learner_version)
-        self._position = self._published = 0
-        body = None
-        if snapshot is not None:
-            body, self._position = snapshot.body, snapshot.position
-            self._published = snapshot.position
-        self._policy = Policy(policy, body, learned=self._position)
-        _log.info("learning", epoch=self._epoch, position=self._position)
+        """Take up the models of the current epoch where they are."""
+        self._epoch = self._store.epoch()
+        self._clipping = Clipping(self._rewards, self._store.recent_rewards(REMEMBERED))
+        self._lineages: dict[str, Lineage] = {}
+        for policy in self._settings.policies.values():
+            if policy.learner_version not in self._lineages:
+                self._lineages[policy.learner_version] = Lineage(
+                    self._store,
+                    policy,
+                    self._epoch,
+                    learning=self._settings.learning,
+                    keep=self._keep,
+                    clock=self._clock,
+                )
+        self._contests = Contests(
+            self._store,
+            self._settings,
+            self._lineages,
+            self._clock,
+            epoch=self._epoch,
+            catalogue_of=self._catalogue_of,
+        )
+        _log.info("learning", epoch=self._epoch, position=self.position)
 
     @property
     def position(self) -> int:
-        """How many rows of the training stream the model has learned."""
-        return self._position
+        """How many rows of the training stream the model that decides has learned."""
+        return self._lineages[self._contests.champion.learner_version].position
 
     def step(self) -> bool:
         """Join what is new, learn what was joined; say whether there was any."""
-        if self._store.renewal_wanted():
-            self.rebuild()
         joined = self._join()
         return self._learn() or joined
 
     def publish(self) -> None:
         """Publish what has been learned since the last time, if anything has.
 
-        Of an epoch that took the place of another one nothing is published before all
-        is learned that it began with: until then the old model serves.
+        A new epoch is begun where somebody has asked for one.
         """
-        if self._position == self._published or self._position < self._began:
-            return
-        learner = self._settings.learner_version
-        body = self._policy.save()
-        snapshot = Snapshot(learner, self._epoch, self._position, body)
-        self._store.publish(snapshot, self._keep)
-        self._published = self._position
-        telemetry.MODEL_POSITION.set(self._position)
+        self._contests.judge()
+        for lineage in self._lineages.values():
+            lineage.publish()
+        if self._store.rebuild_asked():
+            self.rebuild()
+
+    def watch(self) -> None:
+        """Look for signs that the world or the policy is not what it was."""
+        self._watch.look()
 
     def rebuild(self) -> None:
         """Begin a new epoch of the training stream, in which no reward was wrong.
@@ -167,13 +182,31 @@ class Learning:
         return terms_of(self._rewards, catalogue.spec, action)
 
     def _learn(self) -> bool:
-        """Learn one batch of the training stream."""
-        rows = self._store.stream(self._epoch, self._position, _BATCH)
-        for position, resolution, decision in rows:
-            fold(self._policy, resolution, decision, self._catalogue_of(decision))
-            self._position = position
+        """Learn one batch of the training stream, the models that are behind too."""
+        position = self.position
+        rows = self._store.stream(self._epoch, position, _BATCH)
+        for row in rows:
+            self._contests.score(row, self._catalogue_of(row.decision))
+            self._learn_row(row)
+        end = position + len(rows)
+        behind = [one for one in self._lineages.values() if one.position < end]
+        more = len(rows) == _BATCH
+        for start in {one.position for one in behind}:
+            caught_up = self._store.stream(self._epoch, start, _BATCH)
+            for row in caught_up[: end - start]:
+                self._learn_row(row)
+            more |= bool(caught_up)
+        for lineage in self._lineages.values():
+            if lineage.position >= end and len(rows) < _BATCH:
+                lineage.waiting = False
         telemetry.LEARNED.inc(len(rows))
-        return bool(rows)
+        return bool(rows) or more
+
+    def _learn_row(self, row: StreamRow) -> None:
+        catalogue = self._catalogue_of(row.decision)
+        for lineage in self._lineages.values():
+            if lineage.position == row.position - 1:
+                lineage.learn(row, catalogue)
 
     def _catalogue_of(self, decision: Decision) -> Catalogue:
         return self._compiled(decision.catalogue)

@@ -20,7 +20,9 @@ from policies.model import NO_OFFER, Decision
 from server import codec, telemetry
 from server.current import Current
 from server.deciding import Answer, Decider
+from server.guarding import Guarding
 from server.reporting import Report, fold_of
+from server.settings import GuardSettings
 from server.stores.base import Histories, ServingStore
 
 __all__ = ["DecisionService"]
@@ -39,6 +41,7 @@ class DecisionService(DecisionServiceServicer):
         current: What is offered now.
         tenant: Whose users these are.
         clock: Returns the time in milliseconds since 1970.
+        guard: What is let in of what requests say.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class DecisionService(DecisionServiceServicer):
         *,
         tenant: str,
         clock: Callable[[], int],
+        guard: GuardSettings,
     ) -> None:
         self._store = store
         self._decider = decider
         self._current = current
         self._tenant = tenant
         self._clock = clock
+        self._guarding = Guarding(guard)
 
     async def GetOffer(
         self,
@@ -73,6 +78,8 @@ class DecisionService(DecisionServiceServicer):
                     at_ms=self._clock(),
                     catalogue=self._current.catalogue,
                 )
+                features = self._current.catalogue.features
+                opportunity = self._guarding.admit(opportunity, features)
             except InvalidRequestError:
                 # A retry is answered whatever the catalogue has become meanwhile.
                 answers = await self._earlier(request, request_id)
@@ -101,6 +108,11 @@ class DecisionService(DecisionServiceServicer):
                     at_ms=self._clock(),
                     catalogue=self._current.catalogue,
                 )
+                features = self._current.catalogue.features
+                opportunities = [
+                    self._guarding.admit(each, features, f"requests[{at}].")
+                    for at, each in enumerate(opportunities)
+                ]
             except InvalidRequestError:
                 # As with GetOffer: a retry is answered whatever is offered by now.
                 batch = await self._all_earlier(request, request_ids)

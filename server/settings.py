@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from policies.drift import PSI_MAX
 from policies.errors import FileError, Problem, SettingsError
 from policies.policy import PolicySettings
+from policies.promotion import CHAMPION, Lineup, PromotionSettings
 from policies.rewards import RewardSettings
 from policies.toml import Duration, parse
 
 __all__ = [
     "CatalogueSettings",
+    "ChallengerSettings",
+    "DriftSettings",
+    "GuardSettings",
     "LearningSettings",
     "MetricsSettings",
     "ServerSettings",
@@ -94,12 +100,26 @@ class LearningSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         poll: How often the learner looks for outcomes, and workers for snapshots.
         publish: The least time between two snapshots.
-        snapshots: How many snapshots are kept, 1 or more.
+        snapshots: How many snapshots are kept, 1 or more. What serves, what served
+            before it and what the learner began with are kept beside them.
+        auto_publish: Whether a snapshot serves as soon as it is published. If not, it
+            is staged, and serves when it is promoted.
+        canary: The share of users whom a snapshot serves first, 0 to 1; 0 for all at
+            once. The others follow after `canary_for`, and learn no sooner.
+        canary_for: For how long it serves them before it serves all.
+        warm_start: What a learner begins with that has learned nothing here yet: a file
+            that `models export` wrote, or another server's store as `sqlite:///PATH`,
+            whose training stream is learned first. Empty for nothing; a relative path
+            starts at the settings file.
     """
 
     poll: Duration = Duration(100)
     publish: Duration = Duration(1_000)
     snapshots: int = 20
+    auto_publish: bool = True
+    canary: float = 0.0
+    canary_for: Duration = Duration(600_000)
+    warm_start: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what would stand still."""
@@ -107,6 +127,96 @@ class LearningSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("poll and publish must be above 0")
         if self.snapshots < 1:
             raise ValueError(f"snapshots must be 1 or more, not {self.snapshots}")
+        if not 0.0 <= self.canary <= 1.0:
+            raise ValueError(f"canary must be 0 to 1, not {self.canary}")
+        if self.canary_for <= 0:
+            raise ValueError("canary_for must be above 0")
+
+
+class ChallengerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A policy that is compared with the one that decides; `[[challengers]]` for each.
+
+    Attributes:
+        name: What it is called: lower-case letters, digits and underscores.
+        mode: `shadow` decides nothing, `traffic` decides for a share of users, and
+            `apprentice` decides nothing and must also agree with what is decided, as
+            `agreement` in `[promotion]` says.
+        share: For `traffic`, the share of users, above 0 to 0.9: all shares together
+            less than 1. A share that was recorded since goes before it.
+        policy: The policy; all that is in `[policy]` can be here.
+    """
+
+    name: str
+    mode: Literal["shadow", "traffic", "apprentice"] = "shadow"
+    share: float = 0.1
+    policy: PolicySettings = PolicySettings()
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", self.name):
+            raise ValueError(
+                f"name must be lower-case letters, digits and _, not {self.name!r}"
+            )
+        if self.name == CHAMPION:
+            raise ValueError(f"name must not be {CHAMPION!r}: that is [policy]")
+        if not 0.0 < self.share <= 0.9:
+            raise ValueError(f"share must be above 0, to 0.9, not {self.share}")
+
+
+class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the learner warns that the world or the policy is not what it was.
+
+    Attributes:
+        every: How often it looks.
+        window: How many of the latest decisions it looks at, 100 or more.
+        entropy_min: The entropy of what is chosen, as a share of what it could be,
+            below which hardly anything is tried, 0 to 1; 0 never warns. It warns where
+            none of the actions is certainly better, and keeps later models out.
+        reference: How long ago the decisions were made that features are compared with.
+        psi_max: The stability index above which a feature has drifted, above 0.
+    """
+
+    every: Duration = Duration(60_000)
+    window: int = 1_000
+    entropy_min: float = 0.2
+    reference: Duration = Duration(86_400_000)
+    psi_max: float = PSI_MAX
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        if self.every <= 0 or self.reference <= 0:
+            raise ValueError("every and reference must be above 0")
+        if self.window < 100:
+            raise ValueError(f"window must be 100 or more, not {self.window}")
+        if not 0.0 <= self.entropy_min <= 1.0:
+            raise ValueError(f"entropy_min must be 0 to 1, not {self.entropy_min}")
+        if not self.psi_max > 0.0:
+            raise ValueError(f"psi_max must be above 0, not {self.psi_max}")
+
+
+class GuardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is let in of what requests say of users.
+
+    Attributes:
+        pii: What becomes of a text that looks like an e-mail address or a telephone
+            number, as a feature, a segment or a role: `refuse` the request, `drop` the
+            value, or `keep` it. The log keeps what is let in, for good.
+        categories_max: How many categories of one feature are no matter for a warning,
+            1 or more.
+        beyond: What becomes of further categories: `keep` them, `hash` them, so that
+            they share 100 names, or `drop` them.
+    """
+
+    pii: Literal["refuse", "drop", "keep"] = "refuse"
+    categories_max: int = 1_000
+    beyond: Literal["keep", "hash", "drop"] = "keep"
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        if self.categories_max < 1:
+            raise ValueError(
+                f"categories_max must be 1 or more, not {self.categories_max}"
+            )
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,15 +237,70 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings; each section may be left out."""
+    """All settings; each section may be left out.
+
+    Attributes:
+        baseline: What decides before a model serves. Without it all actions are alike
+            then.
+    """
 
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
     policy: PolicySettings = PolicySettings()
+    baseline: PolicySettings | None = None
     rewards: RewardSettings = RewardSettings()
     learning: LearningSettings = LearningSettings()
+    challengers: tuple[ChallengerSettings, ...] = ()
+    promotion: PromotionSettings = PromotionSettings()
+    drift: DriftSettings = DriftSettings()
+    guard: GuardSettings = GuardSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse challengers that cannot take turns."""
+        names = [challenger.name for challenger in self.challengers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two challengers are called {name!r}")
+        versions = {self.policy.version: CHAMPION}
+        for challenger in self.challengers:
+            other = versions.setdefault(challenger.policy.version, challenger.name)
+            if other != challenger.name:
+                raise ValueError(f"challenger {challenger.name!r} is {other!r} again")
+        shares = [c.share for c in self.challengers if c.mode == "traffic"]
+        if sum(shares) >= 1.0:
+            raise ValueError(
+                f"the shares of challengers must be below 1 together, not {sum(shares)}"
+            )
+
+    @property
+    def policies(self) -> dict[str, PolicySettings]:
+        """Every policy that may decide, by name."""
+        return {CHAMPION: self.policy} | {c.name: c.policy for c in self.challengers}
+
+    @property
+    def deciding(self) -> list[PolicySettings]:
+        """Every policy that decisions may name: those, and the baseline."""
+        beside = [] if self.baseline is None else [self.baseline]
+        return [*self.policies.values(), *beside]
+
+    def lineup(self, recorded: Lineup | None) -> Lineup:
+        """Return which policy decides: what was recorded, as far as it still is.
+
+        Args:
+            recorded: What was recorded last; none for nothing.
+        """
+        recorded = recorded or Lineup()
+        known = self.policies
+        champion = recorded.champion if recorded.champion in known else CHAMPION
+        shares = {c.name: c.share for c in self.challengers if c.mode == "traffic"}
+        shares |= {n: s for n, s in recorded.shares.items() if n in known}
+        shares.pop(champion, None)
+        total = sum(shares.values())
+        if total >= 1.0:  # What was recorded, with what was added since.
+            shares = {name: 0.9 * share / total for name, share in shares.items()}
+        return Lineup(champion, shares, recorded.since)
 
 
 def read_settings(path: Path) -> Settings:
@@ -159,5 +324,19 @@ def read_settings(path: Path) -> Settings:
     if separator:
         url = f"{scheme}:///{(path.parent / place).resolve()}"
         settings = msgspec.structs.replace(settings, store=StoreSettings(url))
+    settings = _with_warm_start(settings, path)
     file = str((path.parent / settings.catalogue.file).resolve())
     return msgspec.structs.replace(settings, catalogue=CatalogueSettings(file))
+
+
+def _with_warm_start(settings: Settings, path: Path) -> Settings:
+    """Make the path of what learners begin with absolute."""
+    named = settings.learning.warm_start
+    if not named:
+        return settings
+    place = named.removeprefix("sqlite:///")
+    scheme = "sqlite:///" if place != named else ""
+    learning = msgspec.structs.replace(
+        settings.learning, warm_start=f"{scheme}{(path.parent / place).resolve()}"
+    )
+    return msgspec.structs.replace(settings, learning=learning)

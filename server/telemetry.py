@@ -11,14 +11,22 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 __all__ = [
     "CATALOGUE_LOADS",
+    "CATEGORIES",
+    "COLLAPSED",
     "CONFLICTS",
     "DECISIONS",
+    "ENTROPY",
+    "LEAD",
     "LEARNED",
+    "MODELS_REFUSED",
     "MODEL_POSITION",
     "OUTCOMES",
     "OVERRIDES",
+    "PII",
+    "PSI",
     "SECONDS",
     "SELECTION_ENTROPY",
+    "SHARE",
     "UNKNOWN_FEATURES",
     "configure_log",
     "serve_metrics",
@@ -52,6 +60,45 @@ SELECTION_ENTROPY = Histogram(
 )
 MODEL_POSITION = Gauge(
     "opportune_model_position", "How far the model in use has learned."
+)
+MODELS_REFUSED = Counter(
+    "opportune_models_refused",
+    "Models that were damaged or not fit to decide; the last good one serves.",
+)
+COLLAPSED = Gauge(
+    "opportune_exploration_collapsed",
+    "1 while hardly anything but one action is chosen that is not certainly better.",
+)
+ENTROPY = Gauge(
+    "opportune_recent_entropy",
+    "How evenly actions are chosen, 0 to 1, over the last decisions.",
+)
+PSI = Gauge(
+    "opportune_feature_psi",
+    "How far the values of a feature have moved from where they were.",
+    ["feature"],
+)
+LEAD = Gauge(
+    "opportune_challenger_lead",
+    "What a challenger earned above the champion in its last window, at least (low)"
+    " and at most (high), a decision.",
+    ["challenger", "bound"],
+)
+SHARE = Gauge(
+    "opportune_challenger_share",
+    "The share of users for whom a challenger decides.",
+    ["challenger"],
+)
+CATEGORIES = Counter(
+    "opportune_feature_categories_beyond",
+    "Values of features with more categories than `categories_max`, by feature.",
+    ["feature"],
+)
+PII = Counter(
+    "opportune_pii_values",
+    "Values that look like e-mail addresses or telephone numbers, by what became of"
+    " them.",
+    ["handling"],
 )
 LEARNED = Counter("opportune_resolutions_learned", "Resolutions that were learned.")
 

@@ -28,14 +28,22 @@ from server.deciding import Decider
 from server.following import follow_changes, follow_models, tidy
 from server.learning import Learning
 from server.service import DecisionService
-from server.settings import Settings
+from server.settings import GuardSettings, Settings
 from server.status import Guard
 from server.stores.base import ServingStore
 from server.stores.opening import open_serving, open_training
 from server.supplies import Supplies
 from server.users import UserService
 
-__all__ = ["READY", "Services", "learn", "make_server", "serve", "system_clock"]
+__all__ = [
+    "READY",
+    "Services",
+    "learn",
+    "make_server",
+    "relearn",
+    "serve",
+    "system_clock",
+]
 
 READY = "ready"
 
@@ -59,6 +67,7 @@ class Services:
         current: What is served now.
         tenant: Whose users these are.
         clock: Returns the time in milliseconds since 1970.
+        guard: What is let in of what requests say; the defaults where left out.
     """
 
     def __init__(
@@ -68,13 +77,19 @@ class Services:
         *,
         tenant: str,
         clock: Callable[[], int] = system_clock,
+        guard: GuardSettings | None = None,
     ) -> None:
         self.store = store
         self.current = current
         self.supplies = Supplies(store, clock)
         decider = Decider(store, self.supplies, current, clock)
         self.decisions = DecisionService(
-            store, decider, current, tenant=tenant, clock=clock
+            store,
+            decider,
+            current,
+            tenant=tenant,
+            clock=clock,
+            guard=guard or GuardSettings(),
         )
         self.users = UserService(store, current, tenant=tenant, clock=clock)
 
@@ -103,7 +118,9 @@ async def serve(settings: Settings, *, index: int) -> None:
     telemetry.serve_metrics(metrics + index if metrics else 0)
     store = open_serving(settings.store.url, on_failure=stop.set)
     current = await _current(store, settings)
-    services = Services(store, current, tenant=settings.server.tenant)
+    services = Services(
+        store, current, tenant=settings.server.tenant, guard=settings.guard
+    )
     await follow_models(current, store, settings, once=True)
     server, checks = await make_server(services, settings)
     if server.add_insecure_port(settings.server.address) == 0:
@@ -133,11 +150,12 @@ async def _current(store: ServingStore, settings: Settings) -> Current:
     if text is None:
         raise RuntimeError("no catalogue is in use; start it with `serve`")
     catalogue = catalogues.read(text, settings.catalogue.file, linted=False)
-    policy = settings.policy
-    await store.register(
-        (catalogue.version, catalogue.text), (policy.version, policy.to_json())
-    )
-    return Current(store, catalogue, Policy(policy), await store.stopped())
+    for policy in settings.deciding:
+        await store.register(
+            (catalogue.version, catalogue.text), (policy.version, policy.to_json())
+        )
+    first = Policy(settings.baseline or settings.policy)
+    return Current(store, catalogue, first, await store.stopped())
 
 
 async def make_server(
@@ -177,6 +195,7 @@ def learn(settings: Settings) -> None:
         settings.rewards,
         keep=settings.learning.snapshots,
         clock=system_clock,
+        settings=settings,
     )
     _say(READY)
     published = maintained = time.monotonic()
@@ -185,6 +204,7 @@ def learn(settings: Settings) -> None:
         now = time.monotonic()
         if now - published >= settings.learning.publish / 1_000:
             learning.publish()
+            learning.watch()
             published = now
         if now - maintained >= _MAINTAIN_S:
             store.maintain()
@@ -193,6 +213,35 @@ def learn(settings: Settings) -> None:
             stop.wait(settings.learning.poll / 1_000)
     learning.publish()
     store.close()
+
+
+def relearn(settings: Settings, watcher: Callable[[int, int], object]) -> None:
+    """Learn what there is, a new epoch if one was asked for, and end.
+
+    Args:
+        settings: The settings.
+        watcher: Is told how many rows of the stream were learned, of how many.
+
+    Raises:
+        RuntimeError: If a server learns on the same store.
+    """
+    store = open_training(settings.store.url)
+    try:
+        learning = Learning(
+            store,
+            settings.policy,
+            settings.rewards,
+            keep=settings.learning.snapshots,
+            clock=system_clock,
+            settings=settings,
+        )
+        learning.publish()
+        rows = store.stream_length()
+        while learning.step():
+            watcher(learning.position, rows)
+        learning.publish()
+    finally:
+        store.close()
 
 
 def _say(line: str) -> None:

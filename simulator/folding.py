@@ -17,7 +17,7 @@ class Folding:
         settings: A policy with the learner.
         epoch: Which stream.
         snapshot: A position, and what the learner had saved there; none to begin at
-            the beginning.
+            the beginning, with what the learner began with.
 
     Attributes:
         stream: The version of the learner, and the epoch.
@@ -31,7 +31,8 @@ class Folding:
         epoch: int,
         snapshot: tuple[int, bytes] | None = None,
     ) -> None:
-        self.position, body = snapshot or (0, None)
+        begun = log.begun(settings.learner_version, epoch)
+        self.position, body = snapshot or (0, begun)
         self._log = log
         self.stream = (settings.learner_version, epoch)
         self._learning = Policy(settings, body)

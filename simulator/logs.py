@@ -254,6 +254,15 @@ class Log:
         )
         return rows[0] if rows else None
 
+    def begun(self, learner: str, epoch: int) -> bytes | None:
+        """Return what a learner began with, if that was not nothing."""
+        rows = self._all(
+            "select body from snapshots_v1 where learner = ? and epoch = ?"
+            " and position = 0",
+            *(learner, epoch),
+        )
+        return bytes(rows[0][0]) if rows else None
+
     def _text(self, view: str, column: str, version: str) -> str:
         query = f"select {column} from {view} where version = ?"  # noqa: S608
         rows = self._all(query, version)

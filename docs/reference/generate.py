@@ -32,7 +32,16 @@ from google.protobuf import descriptor_pb2
 from google.rpc import code_pb2, error_details_pb2
 from typer.testing import CliRunner
 
-from policies import commands, errors, features, model, records, rewards, specs
+from policies import (
+    commands,
+    errors,
+    features,
+    model,
+    policy,
+    records,
+    rewards,
+    specs,
+)
 from policies.gates import GATES, life
 from policies.toml import Duration
 from server import settings, telemetry
@@ -139,12 +148,15 @@ def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]
     keys: list[msgspec.structs.FieldInfo] = []
     tables: list[msgspec.structs.FieldInfo] = []
     for field in msgspec.structs.fields(kind):
-        (tables if _structs_of(field.type) else keys).append(field)
+        (tables if _structs_of(_entry(field.type)) else keys).append(field)
     if keys:
         yield from _struct(kind, f"## `[{'.'.join(path)}]`", only=keys)
+    if kind is policy.PolicySettings and path != ("policy",):
+        yield "`learner` and `exploration` are as in `[policy]`.\n"
+        return
     for field in tables:
         here = (*path, field.name)
-        kinds = _structs_of(field.type)
+        kinds = _structs_of(_entry(field.type))
         if len(kinds) == 1:
             yield from _section(kinds[0], here)
             continue
@@ -154,6 +166,16 @@ def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]
         yield f"The default is `{default}`.\n"
         for each in kinds:
             yield from _struct(each, f'### `kind = "{each.__struct_config__.tag}"`')
+
+
+def _entry(kind: Any) -> Any:
+    """Return what a table of settings holds if it is there, or each of several."""
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple and arguments[1:] == (...,):
+        return arguments[0]
+    others = [each for each in arguments if each is not type(None)]
+    optional = get_origin(kind) in (Union, UnionType) and len(others) == 1
+    return others[0] if optional else kind
 
 
 def _struct(
@@ -418,6 +440,9 @@ def command_lines(module: str, program: str) -> str:
     lines = [f"## {program}\n", _help(app, program)]
     for name in names:
         lines += [f"### {program} {name}\n", _help(app, program, name)]
+        for below in getattr(known[name], "commands", {}):
+            title = f"#### {program} {name} {below}\n"
+            lines += [title, _help(app, program, name, below)]
     return "\n".join(lines)
 
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from policies.model import Decision, History, Outcome, OutcomeKind, Resolution
+from policies.promotion import Lineup
+from policies.releasing import Model, Release
 from server.stores.values import (
     NO_SETTLEMENT,
     Activation,
     ActiveCatalogue,
     Changed,
+    Contest,
     Fold,
     Histories,
     Hold,
@@ -18,13 +21,19 @@ from server.stores.values import (
     JoinState,
     LeaseLostError,
     LedgerEntry,
+    ModelChange,
     Reported,
+    Resolved,
     Settlement,
     Snapshot,
+    StoredModel,
     StoredPast,
     StreamRow,
     SupplyLease,
     Switch,
+    Trial,
+    TrialRow,
+    Tried,
     Versioned,
     Watermark,
 )
@@ -35,6 +44,7 @@ __all__ = [
     "ActiveCatalogue",
     "AdminStore",
     "Changed",
+    "Contest",
     "Fold",
     "Histories",
     "Hold",
@@ -42,16 +52,22 @@ __all__ = [
     "Joinable",
     "LeaseLostError",
     "LedgerEntry",
+    "ModelChange",
     "Reported",
+    "Resolved",
     "ServingStore",
     "Settlement",
     "Snapshot",
+    "StoredModel",
     "StoredPast",
     "StreamRow",
     "SupplyLease",
     "SupplyStore",
     "Switch",
     "TrainingStore",
+    "Trial",
+    "TrialRow",
+    "Tried",
     "Versioned",
     "Watermark",
 ]
@@ -221,10 +237,16 @@ class ServingStore(SupplyStore, Protocol):
         """Return which catalogue holds."""
         ...
 
-    async def latest_snapshot(
-        self, learner: str, *, after: tuple[int, int]
-    ) -> Snapshot | None:
-        """Return a learner's latest snapshot, if it is beyond an epoch and position."""
+    async def release(self, learner: str) -> Release | None:
+        """Return which model of a learner serves; none before the first."""
+        ...
+
+    async def lineup(self) -> Lineup | None:
+        """Return which policy decides; none where that was never changed."""
+        ...
+
+    async def snapshot(self, learner: str, *, at_most: Model) -> Snapshot | None:
+        """Return a learner's latest snapshot that is not beyond a model."""
         ...
 
     async def catalogue(self, version: str) -> str | None:
@@ -252,10 +274,6 @@ class TrainingStore(Protocol):
         """Return the current epoch of the training stream."""
         ...
 
-    def began(self) -> int:
-        """Return how many rows the current epoch began with, which all are known."""
-        ...
-
     def renew(self) -> int:
         """Begin a new epoch: each decision once, with its last reward.
 
@@ -267,11 +285,7 @@ class TrainingStore(Protocol):
         """
         ...
 
-    def renewal_wanted(self) -> bool:
-        """Say whether a new epoch was asked for and has not begun."""
-        ...
-
-    def recent(self, limit: int) -> list[float]:
+    def recent_rewards(self, limit: int) -> list[float]:
         """Return what decisions that teach earned, before that was clipped.
 
         Args:
@@ -316,12 +330,113 @@ class TrainingStore(Protocol):
         """Return rows of the training stream past a position, in order."""
         ...
 
-    def latest_snapshot(self, learner: str) -> Snapshot | None:
-        """Return a learner's latest snapshot of the current epoch."""
+    def stream_length(self) -> int:
+        """Return how many rows the current epoch of the stream has."""
         ...
 
-    def publish(self, snapshot: Snapshot, keep: int) -> None:
-        """Store a snapshot for all to see, and drop all but the last `keep`."""
+    def rebuild_asked(self) -> bool:
+        """Say whether somebody asked for a new epoch."""
+        ...
+
+    def latest_snapshot(
+        self, learner: str, *, before: int | None = None
+    ) -> Snapshot | None:
+        """Return a learner's latest snapshot of the current epoch.
+
+        Args:
+            learner: The version of its settings.
+            before: Only those of lower positions; none for all.
+        """
+        ...
+
+    def warm(self, learner: str) -> Snapshot | None:
+        """Return what a learner began with, if that was not nothing."""
+        ...
+
+    def publish(
+        self,
+        snapshot: Snapshot,
+        keep: int,
+        release: Callable[[Release | None], Release | None] | None = None,
+    ) -> None:
+        """Store a snapshot, and let it serve, both or neither.
+
+        All but the last `keep` are dropped, but those that serve, and those of position
+        0, which the learner began with.
+
+        Args:
+            snapshot: The snapshot.
+            keep: How many are kept.
+            release: Says which model serves then; the snapshot, where it is left out.
+        """
+        ...
+
+    def release(self, learner: str) -> Release | None:
+        """Return which model of a learner serves."""
+        ...
+
+    def change_release(
+        self,
+        learner: str,
+        change: Callable[[Release | None], Release | None],
+        what: str = "",
+    ) -> Release | None:
+        """Let another model serve, and note it under a name where it has one."""
+        ...
+
+    def lineup(self) -> Lineup | None:
+        """Return which policy decides; none where that was never changed."""
+        ...
+
+    def change_lineup(self, lineup: Lineup, note: ModelChange | None) -> None:
+        """Let policies share the traffic otherwise, and note it."""
+        ...
+
+    def register(self, version: str, settings: str) -> None:
+        """Keep the settings of a policy."""
+        ...
+
+    def tried(self) -> Tried:
+        """Return how far challengers have been tried."""
+        ...
+
+    def silences(self, after: int, limit: int) -> tuple[list[Decision], int]:
+        """Return decisions for no offer that could have been for one, in order.
+
+        Args:
+            after: The position of a decision, past which they are.
+            limit: How many decisions to look at.
+
+        Returns:
+            The decisions, and the position that was looked up to.
+        """
+        ...
+
+    def record_trials(self, trials: Sequence[Trial], tried: Tried) -> None:
+        """Keep how challengers would have decided, each decision once.
+
+        Args:
+            trials: The trials.
+            tried: How far they go.
+        """
+        ...
+
+    def trials(
+        self, challenger: str, champion: str, *, after: int, limit: int
+    ) -> list[TrialRow]:
+        """Return trials past a position, with what was earned, in order."""
+        ...
+
+    def record_contest(self, contest: Contest) -> None:
+        """Keep the result of a window of trials, and forget these."""
+        ...
+
+    def contests(self, challenger: str, champion: str, limit: int) -> list[Contest]:
+        """Return the results of the last windows, the latest first."""
+        ...
+
+    def recent(self, limit: int, *, before_ms: int | None = None) -> list[Resolved]:
+        """Return the last decisions, up to a time if one is given, latest first."""
         ...
 
     def catalogue(self, version: str) -> str | None:
@@ -388,16 +503,65 @@ class AdminStore(Protocol):
         """
         ...
 
-    def ask_renewal(self) -> None:
-        """Ask the learner to begin a new epoch of the training stream."""
-        ...
-
     def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:
         """Return the last decisions that are not older, the latest first."""
         ...
 
     def catalogue(self, version: str) -> str | None:
         """Return the text of a catalogue that was in use."""
+        ...
+
+    def epoch(self) -> int:
+        """Return the current epoch of the training stream."""
+        ...
+
+    def models(self, learner: str) -> list[StoredModel]:
+        """Return a learner's models, the latest first."""
+        ...
+
+    def snapshot(self, learner: str, *, at_most: Model) -> Snapshot | None:
+        """Return a learner's latest snapshot that is not beyond a model."""
+        ...
+
+    def release(self, learner: str) -> Release | None:
+        """Return which model of a learner serves."""
+        ...
+
+    def change_release(
+        self,
+        learner: str,
+        change: Callable[[Release | None], Release | None],
+        what: str,
+    ) -> Release | None:
+        """Let another model serve, and note it under a name."""
+        ...
+
+    def model_changes(self, limit: int) -> list[ModelChange]:
+        """Return what was done to models, the latest first."""
+        ...
+
+    def lineup(self) -> Lineup | None:
+        """Return which policy decides; none where that was never changed."""
+        ...
+
+    def change_lineup(self, lineup: Lineup, note: ModelChange) -> None:
+        """Let policies share the traffic otherwise, and note it."""
+        ...
+
+    def contests(self, challenger: str, champion: str, limit: int) -> list[Contest]:
+        """Return the results of the last windows, the latest first."""
+        ...
+
+    def recent(self, limit: int) -> list[Resolved]:
+        """Return the last decisions with what they earned, the latest first."""
+        ...
+
+    def learner_runs(self) -> bool:
+        """Say whether a learner is at work on this store."""
+        ...
+
+    def ask_rebuild(self, *, who: str, reason: str, at_ms: int) -> int:
+        """Ask the learner to begin a new epoch; return the present one."""
         ...
 
     def close(self) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple
 
 from policies.model import Decision, History, Outcome, Resolution
+from policies.releasing import Model, name_of
 
 __all__ = [
     "NO_SETTLEMENT",
     "Activation",
     "ActiveCatalogue",
     "Changed",
+    "Contest",
     "Fold",
     "Histories",
     "Hold",
@@ -19,13 +21,19 @@ __all__ = [
     "Joinable",
     "LeaseLostError",
     "LedgerEntry",
+    "ModelChange",
     "Reported",
+    "Resolved",
     "Settlement",
     "Snapshot",
+    "StoredModel",
     "StoredPast",
     "StreamRow",
     "SupplyLease",
     "Switch",
+    "Trial",
+    "TrialRow",
+    "Tried",
     "Versioned",
     "Watermark",
 ]
@@ -216,17 +224,130 @@ class Snapshot(NamedTuple):
         epoch: Which training stream it has learned from.
         position: How many rows of the stream it has learned.
         body: The learner, as bytes.
+        at_ms: When it was published.
     """
 
     learner: str
     epoch: int
     position: int
     body: bytes
+    at_ms: int = 0
 
     @property
     def model(self) -> str:
         """The version of the model, as decisions name it."""
-        return f"{self.epoch}.{self.position}"
+        return name_of(self.version)
+
+    @property
+    def version(self) -> Model:
+        """The version of the model, as releases have it."""
+        return self.epoch, self.position
+
+
+class StoredModel(NamedTuple):
+    """A published model without its bytes.
+
+    Attributes:
+        at_ms: When it was published.
+        size: How many bytes it is.
+    """
+
+    learner: str
+    epoch: int
+    position: int
+    at_ms: int
+    size: int
+
+
+class ModelChange(NamedTuple):
+    """Something that was done to models, other than publishing the next.
+
+    Attributes:
+        position: The order of it.
+        subject: The learner's version, or the name of a policy.
+        what: What was done.
+        model: Which model, as `epoch.position`.
+    """
+
+    position: int
+    subject: str
+    what: str
+    model: str
+    at_ms: int
+    who: str
+    reason: str
+
+
+class Trial(NamedTuple):
+    """How a challenger would have decided.
+
+    Attributes:
+        weight: How much likelier the challenger makes what was chosen than who chose.
+        base: How much likelier the champion makes it.
+        agrees: Whether the challenger's own draw is what was chosen.
+    """
+
+    challenger: str
+    champion: str
+    decision_id: str
+    weight: float
+    base: float
+    agrees: bool
+
+
+class TrialRow(NamedTuple):
+    """A trial, with what its decision has earned: 0 where nothing is known."""
+
+    position: int
+    weight: float
+    base: float
+    agrees: bool
+    reward: float
+
+
+class Tried(NamedTuple):
+    """How far challengers have been tried.
+
+    Attributes:
+        silences: The position of the last decision that was looked at for silence.
+        epoch: The training stream whose decisions were tried last.
+        row: The last row of it that was.
+    """
+
+    silences: int
+    epoch: int
+    row: int
+
+
+class Contest(NamedTuple):
+    """How a challenger compares with the champion over a window of trials.
+
+    Attributes:
+        position: The last trial of the window.
+        n: How many trials.
+        agreement: The share in which both chose the same.
+        value: What the challenger earns above the champion, a decision.
+        low: The lower end of its interval; `high` is the upper one.
+        verdict: `better`, `worse` or `open`.
+    """
+
+    challenger: str
+    champion: str
+    position: int
+    at_ms: int
+    n: int
+    agreement: float
+    value: float
+    low: float
+    high: float
+    verdict: str
+
+
+class Resolved(NamedTuple):
+    """A decision, and what it has earned; none while that is not known."""
+
+    decision: Decision
+    reward: float | None
 
 
 class JoinState(NamedTuple):

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from policies.model import Money, Outcome, Resolution
+from policies.releasing import Release
 from server.stores.base import ServingStore, Snapshot, TrainingStore
 from tests.contracts.stores import decision, name_of, outcome, put, tell
 
@@ -204,17 +205,20 @@ async def test_unknown_decisions_are_not_joinable(
 async def test_a_snapshot_is_there_for_all_once_it_is_published(
     store: ServingStore, training: TrainingStore
 ) -> None:
+    epoch = training.epoch()
     assert training.latest_snapshot("a") is None
-    assert await store.latest_snapshot("a", after=(0, 0)) is None
-    snapshot = Snapshot("a", training.epoch(), 7, bytes(range(256)) * 1_000)
+    assert await store.snapshot("a", at_most=(epoch, 100)) is None
+    assert await store.release("a") is None
+    snapshot = Snapshot("a", epoch, 7, bytes(range(256)) * 1_000)
 
     training.publish(snapshot, keep=2)
 
     assert training.latest_snapshot("a") == snapshot
-    assert await store.latest_snapshot("a", after=(0, 0)) == snapshot
-    assert await store.latest_snapshot("a", after=(training.epoch(), 6)) == snapshot
-    assert await store.latest_snapshot("a", after=(training.epoch(), 7)) is None
-    assert await store.latest_snapshot("b", after=(0, 0)) is None
+    assert await store.release("a") == Release((epoch, 7))
+    assert await store.snapshot("a", at_most=(epoch, 7)) == snapshot
+    assert await store.snapshot("a", at_most=(epoch, 6)) is None
+    assert await store.snapshot("b", at_most=(epoch, 7)) is None
+    assert training.latest_snapshot("a", before=7) is None
 
 
 async def test_only_the_last_snapshots_of_a_learner_are_kept(
@@ -232,7 +236,7 @@ async def test_only_the_last_snapshots_of_a_learner_are_kept(
     kept.close()
 
     assert rows == [("a", 5), ("a", 6), ("a", 7), ("other", 1)]
-    latest = await store.latest_snapshot("a", after=(0, 0))
+    latest = await store.snapshot("a", at_most=(epoch, 100))
     assert latest is not None
     assert latest.body == b"7"
 

@@ -325,7 +325,7 @@ def test_every_metric_is_documented(
 
 def typed_commands(module: str) -> Mapping[str, Any]:
     scope = vars(importlib.import_module(module))
-    (app,) = (value for value in scope.values() if isinstance(value, typer.Typer))
+    app = next(value for value in scope.values() if isinstance(value, typer.Typer))
     found: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     return found
 
@@ -340,7 +340,11 @@ def typed_commands(module: str) -> Mapping[str, Any]:
 def test_every_command_is_documented_with_its_options(
     module: str, program: str
 ) -> None:
-    for name, command in typed_commands(module).items():
+    known = dict(typed_commands(module))
+    for name, group in list(known.items()):
+        below = getattr(group, "commands", {})
+        known |= {f"{name} {each}": command for each, command in below.items()}
+    for name, command in known.items():
         if command.hidden:
             continue
         said = section(reference("commands.md"), f"{program} {name}")
@@ -534,6 +538,7 @@ def blurred(text: str) -> str:
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
         (r"\b[0-9a-f]{12}\b", "VERSION"),
         (r"by \w+: the server", "by SOMEBODY: the server"),
+        (r"\b(model|promote|rollback) \d+\.\d+", r"\1 MODEL"),
         (r"[ \t]+$", ""),
     ):
         text = re.sub(pattern, instead, text, flags=re.MULTILINE)

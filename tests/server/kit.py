@@ -354,13 +354,19 @@ async def running(
     catalogue = catalogues.read(catalogue_text)
     _activate(settings, catalogue, clock.now_ms)
     store = open_serving(settings.store.url)
-    policy = Policy(settings.policy)
-    await store.register(
-        (catalogue.version, catalogue.text),
-        (policy.version, settings.policy.to_json()),
-    )
+    for each in settings.deciding:
+        await store.register(
+            (catalogue.version, catalogue.text), (each.version, each.to_json())
+        )
+    policy = Policy(settings.baseline or settings.policy)
     current = Current(store, catalogue, policy, await store.stopped())
-    services = Services(store, current, tenant=settings.server.tenant, clock=clock)
+    services = Services(
+        store,
+        current,
+        tenant=settings.server.tenant,
+        clock=clock,
+        guard=settings.guard,
+    )
     server, _ = await make_server(services, settings)
     port = server.add_insecure_port(settings.server.address)
     await server.start()
@@ -425,7 +431,14 @@ def learning_over(
     store = open_training(settings.store.url)
     try:
         yield (
-            Learning(store, settings.policy, settings.rewards, keep=20, clock=clock),
+            Learning(
+                store,
+                settings.policy,
+                settings.rewards,
+                keep=settings.learning.snapshots,
+                clock=clock,
+                settings=settings,
+            ),
             store,
         )
     finally:

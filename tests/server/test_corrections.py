@@ -231,7 +231,7 @@ def test_a_stream_learned_anew_ends_in_the_bytes_of_the_truth(
 
     # When the second one is asked to begin anew, and is learned
     admin = open_admin(late.url)
-    admin.ask_renewal()
+    admin.ask_rebuild(who="grace", reason="", at_ms=0)
     admin.close()
     anew, truth = late.learn(), soon.learn()
 
@@ -240,7 +240,7 @@ def test_a_stream_learned_anew_ends_in_the_bytes_of_the_truth(
     assert late.stream() == soon.stream()
     with late.opened() as (_, store):
         assert store.epoch() == 2
-        assert not store.renewal_wanted()
+        assert not store.rebuild_asked()
 
 
 def test_what_is_found_out_after_a_rebuild_corrects_the_new_epoch(till: Till) -> None:
@@ -296,7 +296,9 @@ def served(till: Till) -> Snapshot:
     async def look() -> Snapshot | None:
         server = open_serving(till.url)
         learner = till.policy.learner_version
-        snapshot = await server.latest_snapshot(learner, after=(0, 0))
+        release = await server.release(learner)
+        assert release is not None
+        snapshot = await server.snapshot(learner, at_most=release.serving)
         await server.close()
         return snapshot
 
@@ -334,7 +336,7 @@ def test_a_rebuild_that_is_cut_short_starts_again_and_the_old_model_serves(
         learning.rebuild()
         learning.step()
         learning.publish()
-        assert 0 < learning.position < store.began()
+        assert 0 < learning.position < store.stream_length()
     assert served(till).epoch == 1
 
     # And once all is learned, the new one does, and it is the truth

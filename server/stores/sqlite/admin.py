@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from policies.model import Decision, Outcome, OutcomeKind
+from policies.promotion import Lineup
 from policies.records import decode_decision, decode_outcome
-from server.stores.base import Activation, ActiveCatalogue, Switch
+from policies.releasing import Model, Release
+from server.stores.base import (
+    Activation,
+    ActiveCatalogue,
+    Contest,
+    ModelChange,
+    Resolved,
+    Snapshot,
+    StoredModel,
+    Switch,
+)
+from server.stores.sqlite import models
+from server.stores.sqlite.locking import learner_runs
 from server.stores.sqlite.rows import load_active, load_catalogue
 from server.stores.sqlite.schema import connect, transaction
 
@@ -21,6 +34,7 @@ class SQLiteAdmin:
     """A SQLite file, for a command of a person. Servers may use it meanwhile."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._connection = connect(path)
         # Each commit is synced, which nobody has to wait for but the person.
         self._connection.execute("pragma synchronous = full")
@@ -107,14 +121,6 @@ class SQLiteAdmin:
                 return
             after = rows[-1][0]
 
-    def ask_renewal(self) -> None:
-        """See `AdminStore.ask_renewal`."""
-        with transaction(self._connection) as db:
-            db.execute(
-                "update progress set renew = 1"
-                " where epoch = (select max(epoch) from progress)"
-            )
-
     def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:
         """See `AdminStore.decisions_since`."""
         rows = self._connection.execute(
@@ -127,6 +133,67 @@ class SQLiteAdmin:
     def catalogue(self, version: str) -> str | None:
         """See `AdminStore.catalogue`."""
         return load_catalogue(self._connection, version)
+
+    def epoch(self) -> int:
+        """See `AdminStore.epoch`."""
+        (epoch,) = self._connection.execute(
+            "select max(epoch) from progress"
+        ).fetchone()
+        return int(epoch)
+
+    def models(self, learner: str) -> list[StoredModel]:
+        """See `AdminStore.models`."""
+        return models.load_models(self._connection, learner)
+
+    def snapshot(self, learner: str, *, at_most: Model) -> Snapshot | None:
+        """See `AdminStore.snapshot`."""
+        return models.load_snapshot(self._connection, learner, at_most=at_most)
+
+    def release(self, learner: str) -> Release | None:
+        """See `AdminStore.release`."""
+        return models.load_release(self._connection, learner)
+
+    def change_release(
+        self,
+        learner: str,
+        change: Callable[[Release | None], Release | None],
+        what: str,
+    ) -> Release | None:
+        """See `AdminStore.change_release`."""
+        with transaction(self._connection) as db:
+            return models.change_release(db, learner, change, what)
+
+    def model_changes(self, limit: int) -> list[ModelChange]:
+        """See `AdminStore.model_changes`."""
+        return models.load_changes(self._connection, limit)
+
+    def lineup(self) -> Lineup | None:
+        """See `AdminStore.lineup`."""
+        return models.load_lineup(self._connection)
+
+    def change_lineup(self, lineup: Lineup, note: ModelChange) -> None:
+        """See `AdminStore.change_lineup`."""
+        with transaction(self._connection) as db:
+            models.change_lineup(db, lineup, note)
+
+    def contests(self, challenger: str, champion: str, limit: int) -> list[Contest]:
+        """See `AdminStore.contests`."""
+        return models.load_contests(self._connection, challenger, champion, limit)
+
+    def recent(self, limit: int) -> list[Resolved]:
+        """See `AdminStore.recent`."""
+        return models.load_recent(self._connection, limit)
+
+    def learner_runs(self) -> bool:
+        """See `AdminStore.learner_runs`."""
+        return learner_runs(self._path)
+
+    def ask_rebuild(self, *, who: str, reason: str, at_ms: int) -> int:
+        """See `AdminStore.ask_rebuild`."""
+        epoch = self.epoch()
+        with transaction(self._connection) as db:
+            models.ask_rebuild(db, epoch, who=who, reason=reason, at_ms=at_ms)
+        return epoch
 
     def close(self) -> None:
         """See `AdminStore.close`."""

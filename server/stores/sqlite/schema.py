@@ -219,14 +219,86 @@ def m007_correct_and_rebuild(db: Database) -> None:
     db.execute("alter table resolution add column before real")
     db.execute("alter table resolution add column earned real")
     db.execute("alter table joined add column earned real")
-    # How many rows the epoch began with, and whether another one is wanted.
-    db.execute("alter table progress add column began integer not null default 0")
-    db.execute("alter table progress add column renew integer not null default 0")
     begun = "from resolution where epoch <= (select max(epoch) from progress)"
     columns = "epoch, position, decision_id, reward, revision"
     db.execute("drop view resolutions_v1")
     db.create_view("resolutions_v1", f"select {columns} {begun}")
     db.create_view("resolutions_v2", f"select {columns}, before, earned {begun}")
+
+
+@_migrations()
+def m008_let_models_live(db: Database) -> None:
+    """Say which models serve, who made them, and how challengers compare.
+
+    What was published last serves on.
+    """
+    db.execute("alter table snapshot add column at_ms integer not null default 0")
+    _create(db, "release", {"learner": str, "record": str}, "learner")
+    db.execute(
+        "insert into release(learner, record) select learner, json_object('serving',"
+        " json_array(epoch, position), 'who', 'the server', 'reason', 'it served')"
+        " from (select learner, epoch, position, row_number() over (partition by"
+        " learner order by epoch desc, position desc) as place from snapshot)"
+        " where place = 1"
+    )
+    _create(
+        db,
+        "model_change",
+        {
+            "position": int,
+            "subject": str,
+            "what": str,
+            "model": str,
+            "at_ms": int,
+            "who": str,
+            "reason": str,
+        },
+        "position",
+    )
+    _create(db, "lineup", {"position": int, "record": str}, "position")
+    # A trial that is deleted leaves its position to no other.
+    db.execute(
+        "create table trial(position integer primary key autoincrement,"
+        " challenger text not null, champion text not null, decision_id text not null,"
+        " weight real not null, base real not null, agrees integer not null,"
+        " unique (challenger, champion, decision_id)) strict"
+    )
+    db.execute("create index trial_order on trial(challenger, champion, position)")
+    # One row: only what is decided and learned from now on is compared.
+    db.execute(
+        "create table tried(silences integer not null, epoch integer not null,"
+        " row integer not null) strict"
+    )
+    db.execute(
+        "insert into tried select (select coalesce(max(position), 0) from decision),"
+        " epoch, (select coalesce(max(position), 0) from resolution r"
+        " where r.epoch = p.epoch) from progress p order by epoch desc limit 1"
+    )
+    _create(
+        db,
+        "contest",
+        {
+            "challenger": str,
+            "champion": str,
+            "position": int,
+            "at_ms": int,
+            "n": int,
+            "agreement": float,
+            "value": float,
+            "low": float,
+            "high": float,
+            "verdict": str,
+        },
+        ("challenger", "champion", "position"),
+    )
+    for view, table in (
+        ("releases_v1", "release"),
+        ("model_changes_v1", "model_change"),
+        ("lineups_v1", "lineup"),
+        ("contests_v1", "contest"),
+    ):
+        columns = ", ".join(column.name for column in db.table(table).columns)
+        db.create_view(view, f"select {columns} from [{table}]")
 
 
 def migrate(path: Path) -> None:

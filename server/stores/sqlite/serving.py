@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from policies.model import Decision, History, Outcome
+from policies.promotion import Lineup
 from policies.records import encode, encode_decision
+from policies.releasing import Model, Release
 from server.stores.base import (
     ActiveCatalogue,
     Changed,
@@ -22,7 +24,7 @@ from server.stores.base import (
     StoredPast,
     SupplyLease,
 )
-from server.stores.sqlite import calls, histories, reports, supplies
+from server.stores.sqlite import calls, histories, models, reports, supplies
 from server.stores.sqlite.rows import load_active, load_catalogue
 from server.stores.sqlite.writing import Writer
 
@@ -158,19 +160,19 @@ class SQLiteServing:
         """See `ServingStore.active_catalogue`."""
         return self._writer.read(load_active)
 
-    async def latest_snapshot(
-        self, learner: str, *, after: tuple[int, int]
-    ) -> Snapshot | None:
-        """See `ServingStore.latest_snapshot`."""
-        row = self._writer.read(
-            lambda db: db.execute(
-                "select learner, epoch, position, body from snapshot"
-                " where learner = ? and (epoch, position) > (?, ?)"
-                " order by epoch desc, position desc limit 1",
-                (learner, *after),
-            ).fetchone()
+    async def release(self, learner: str) -> Release | None:
+        """See `ServingStore.release`."""
+        return self._writer.read(lambda db: models.load_release(db, learner))
+
+    async def lineup(self) -> Lineup | None:
+        """See `ServingStore.lineup`."""
+        return self._writer.read(models.load_lineup)
+
+    async def snapshot(self, learner: str, *, at_most: Model) -> Snapshot | None:
+        """See `ServingStore.snapshot`."""
+        return self._writer.read(
+            lambda db: models.load_snapshot(db, learner, at_most=at_most)
         )
-        return None if row is None else Snapshot(*row)
 
     async def catalogue(self, version: str) -> str | None:
         """See `ServingStore.catalogue`."""

@@ -7,12 +7,28 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from policies.model import Outcome, Resolution
+from policies.model import Decision, Outcome, Resolution
+from policies.promotion import Lineup
 from policies.records import decode_decision, decode_outcome
-from server.stores.base import Joinable, JoinState, Snapshot, StreamRow, Watermark
+from policies.releasing import Release
+from server.stores.base import (
+    Contest,
+    Joinable,
+    JoinState,
+    ModelChange,
+    Resolved,
+    Snapshot,
+    StreamRow,
+    Trial,
+    TrialRow,
+    Tried,
+    Watermark,
+)
+from server.stores.sqlite import models
+from server.stores.sqlite.locking import lock_of
 from server.stores.sqlite.rows import load_catalogue
 from server.stores.sqlite.schema import connect, transaction
 
@@ -33,20 +49,12 @@ class SQLiteTraining:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = _lock(Path(f"{path}-learner"))
+        self._lock = _lock(lock_of(path))
         self._connection = connect(path)
 
     def epoch(self) -> int:
         """See `TrainingStore.epoch`."""
         return self._progress()[0]
-
-    def began(self) -> int:
-        """See `TrainingStore.began`."""
-        return self._latest("began")
-
-    def renewal_wanted(self) -> bool:
-        """See `TrainingStore.renewal_wanted`."""
-        return bool(self._latest("renew"))
 
     def renew(self) -> int:
         """See `TrainingStore.renew`.
@@ -82,10 +90,10 @@ class SQLiteTraining:
             db.execute("update joined set revision = 1 where revision > 1")
             db.execute(
                 "insert into progress"
-                " (epoch, outcome_position, decision_position, began)"
-                " select epoch + 1, outcome_position, decision_position, ?"
+                " (epoch, outcome_position, decision_position)"
+                " select epoch + 1, outcome_position, decision_position"
                 " from progress where epoch = ?",
-                (done, epoch),
+                (epoch,),
             )
         return epoch + 1
 
@@ -100,8 +108,8 @@ class SQLiteTraining:
                     (epoch, epoch, _COPIED),
                 ).rowcount
 
-    def recent(self, limit: int) -> list[float]:
-        """See `TrainingStore.recent`."""
+    def recent_rewards(self, limit: int) -> list[float]:
+        """See `TrainingStore.recent_rewards`."""
         rows = self._connection.execute(
             "select coalesce(r.earned, r.reward)"
             " from resolution r join decision d on d.decision_id = r.decision_id"
@@ -236,29 +244,108 @@ class SQLiteTraining:
             for position, *resolution, record in rows
         ]
 
-    def latest_snapshot(self, learner: str) -> Snapshot | None:
-        """See `TrainingStore.latest_snapshot`."""
-        row = self._connection.execute(
-            "select learner, epoch, position, body from snapshot"
-            " where learner = ? and epoch = ? order by position desc limit 1",
-            (learner, self.epoch()),
+    def stream_length(self) -> int:
+        """See `TrainingStore.stream_length`."""
+        (length,) = self._connection.execute(
+            "select coalesce(max(position), 0) from resolution where epoch = ?",
+            (self.epoch(),),
         ).fetchone()
-        return None if row is None else Snapshot(*row)
+        return int(length)
 
-    def publish(self, snapshot: Snapshot, keep: int) -> None:
+    def rebuild_asked(self) -> bool:
+        """See `TrainingStore.rebuild_asked`."""
+        return models.rebuild_asked(self._connection, self.epoch())
+
+    def latest_snapshot(
+        self, learner: str, *, before: int | None = None
+    ) -> Snapshot | None:
+        """See `TrainingStore.latest_snapshot`."""
+        epoch = self.epoch()
+        at_most = None if before is None else (epoch, before - 1)
+        return models.load_snapshot(
+            self._connection, learner, epoch=epoch, at_most=at_most
+        )
+
+    def warm(self, learner: str) -> Snapshot | None:
+        """See `TrainingStore.warm`."""
+        return models.load_warm(self._connection, learner)
+
+    def publish(
+        self,
+        snapshot: Snapshot,
+        keep: int,
+        release: Callable[[Release | None], Release | None] | None = None,
+    ) -> None:
         """See `TrainingStore.publish`."""
+        serve = release or (lambda _: Release(snapshot.version))
+        with transaction(self._connection) as db:
+            models.store_snapshot(db, snapshot)
+            models.change_release(db, snapshot.learner, serve)
+            models.prune(db, snapshot.learner, keep)
+
+    def release(self, learner: str) -> Release | None:
+        """See `TrainingStore.release`."""
+        return models.load_release(self._connection, learner)
+
+    def change_release(
+        self,
+        learner: str,
+        change: Callable[[Release | None], Release | None],
+        what: str = "",
+    ) -> Release | None:
+        """See `TrainingStore.change_release`."""
+        with transaction(self._connection) as db:
+            return models.change_release(db, learner, change, what)
+
+    def lineup(self) -> Lineup | None:
+        """See `TrainingStore.lineup`."""
+        return models.load_lineup(self._connection)
+
+    def change_lineup(self, lineup: Lineup, note: ModelChange | None) -> None:
+        """See `TrainingStore.change_lineup`."""
+        with transaction(self._connection) as db:
+            models.change_lineup(db, lineup, note)
+
+    def register(self, version: str, settings: str) -> None:
+        """See `TrainingStore.register`."""
         with transaction(self._connection) as db:
             db.execute(
-                "insert into snapshot(learner, epoch, position, body)"
-                " values (?, ?, ?, ?) on conflict do nothing",
-                snapshot,
+                "insert or ignore into policy values (?, ?)", (version, settings)
             )
-            db.execute(
-                "delete from snapshot where learner = ? and (epoch, position) <"
-                " (select epoch, position from snapshot where learner = ?"
-                " order by epoch desc, position desc limit 1 offset ?)",
-                (snapshot.learner, snapshot.learner, keep - 1),
-            )
+
+    def tried(self) -> Tried:
+        """See `TrainingStore.tried`."""
+        return models.load_tried(self._connection)
+
+    def silences(self, after: int, limit: int) -> tuple[list[Decision], int]:
+        """See `TrainingStore.silences`."""
+        return models.load_silences(self._connection, after, limit)
+
+    def record_trials(self, trials: Sequence[Trial], tried: Tried) -> None:
+        """See `TrainingStore.record_trials`."""
+        with transaction(self._connection) as db:
+            models.record_trials(db, trials, tried)
+
+    def trials(
+        self, challenger: str, champion: str, *, after: int, limit: int
+    ) -> list[TrialRow]:
+        """See `TrainingStore.trials`."""
+        return models.load_trials(
+            self._connection, challenger, champion, after=after, limit=limit
+        )
+
+    def record_contest(self, contest: Contest) -> None:
+        """See `TrainingStore.record_contest`."""
+        with transaction(self._connection) as db:
+            models.record_contest(db, contest)
+
+    def contests(self, challenger: str, champion: str, limit: int) -> list[Contest]:
+        """See `TrainingStore.contests`."""
+        return models.load_contests(self._connection, challenger, champion, limit)
+
+    def recent(self, limit: int, *, before_ms: int | None = None) -> list[Resolved]:
+        """See `TrainingStore.recent`."""
+        return models.load_recent(self._connection, limit, before_ms=before_ms)
 
     def catalogue(self, version: str) -> str | None:
         """See `TrainingStore.catalogue`."""
@@ -281,12 +368,6 @@ class SQLiteTraining:
         """See `TrainingStore.close`."""
         self._connection.close()
         os.close(self._lock)
-
-    def _latest(self, column: str) -> int:
-        (value,) = self._connection.execute(
-            f"select {column} from progress order by epoch desc limit 1"
-        ).fetchone()
-        return int(value)
 
     def _progress(self) -> tuple[int, int, int]:
         row = self._connection.execute(

@@ -1,0 +1,149 @@
+"""What a learner begins with: a model from a file, or another store's stream."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from policies import catalogue as catalogues
+from policies.catalogue import Catalogue
+from policies.model import Resolution
+from policies.policy import LearnerSettings, Policy, PolicySettings
+from policies.records import decode_decision
+from policies.training import fold
+
+__all__ = ["Exported", "body", "export", "fold_log"]
+
+_FORMAT = "opportune.model.v1"
+_SQLITE = "sqlite:///"
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A model as a file: JSON, with the learner's bytes in base 64.
+
+    Attributes:
+        format: The version of these fields.
+        learner: The version of the learner's settings.
+        settings: The learner's settings.
+        model: Which model it was.
+        learned: How many rows of its training stream it had learned.
+        body: The learner, as bytes.
+    """
+
+    format: str
+    learner: str
+    settings: LearnerSettings
+    model: str
+    learned: int
+    body: bytes
+
+
+def export(path: Path, settings: PolicySettings, *, model: str, body: bytes) -> None:
+    """Write a model to a file.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    text = msgspec.json.encode(
+        {
+            "format": _FORMAT,
+            "learner": settings.learner_version,
+            "settings": settings.learner,
+            "model": model,
+            "learned": int(model.partition(".")[2]),
+            "body": base64.b64encode(body).decode(),
+        }
+    )
+    path.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
+
+
+def body(source: str, settings: PolicySettings) -> bytes:
+    """Return what a learner begins with, as bytes.
+
+    Args:
+        source: A file that `export` wrote, or another store as `sqlite:///PATH`.
+        settings: A policy with the learner.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If it is not one, or of a learner with other settings.
+    """
+    if source.startswith(_SQLITE):
+        return fold_log(Path(source.removeprefix(_SQLITE)), settings).save()
+    try:
+        exported = msgspec.json.decode(Path(source).read_bytes(), type=Exported)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{source} is no exported model: {error}") from None
+    if exported.format != _FORMAT:
+        raise ValueError(f"{source} has the format {exported.format!r}, not {_FORMAT}")
+    if exported.learner != settings.learner_version:
+        raise ValueError(
+            f"{source} is of a learner with other settings ({exported.learner}, and"
+            f" here {settings.learner_version}): copy its `settings` to"
+            " [policy.learner], or learn from the other store instead"
+        )
+    return exported.body
+
+
+def fold_log(
+    path: Path,
+    settings: PolicySettings,
+    watcher: Callable[[int, int], object] = lambda *_: None,
+) -> Policy:
+    """Learn the latest training stream of another store.
+
+    Args:
+        path: The other store.
+        settings: A policy with the learner.
+        watcher: Is told how many rows were learned, and how many there are.
+
+    Raises:
+        ValueError: If it is no store, or holds no training stream.
+    """
+    policy = Policy(settings)
+    if not path.exists():
+        raise ValueError(f"there is no store at {path}")
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            compiled = lru_cache(maxsize=8)(lambda version: _catalogue(db, version))
+            count = _count(db)
+            for done, (resolution, record) in enumerate(_rows(db), start=1):
+                decision = decode_decision(record)
+                fold(policy, resolution, decision, compiled(decision.catalogue))
+                watcher(done, count)
+    except sqlite3.Error as error:
+        raise ValueError(f"cannot learn from {path}: {error}") from None
+    return policy
+
+
+def _count(db: sqlite3.Connection) -> int:
+    (count,) = db.execute(
+        "select count(*) from resolutions_v1"
+        " where epoch = (select max(epoch) from resolutions_v1)"
+    ).fetchone()
+    return int(count)
+
+
+def _rows(db: sqlite3.Connection) -> Iterator[tuple[Resolution, str]]:
+    rows = db.execute(
+        "select r.decision_id, r.reward, r.revision, d.record from resolutions_v1 r"
+        " join decisions_v1 d on d.decision_id = r.decision_id"
+        " where r.epoch = (select max(epoch) from resolutions_v1) order by r.position"
+    )
+    for decision_id, reward, revision, record in rows:
+        yield Resolution(decision_id, reward, revision), record
+
+
+def _catalogue(db: sqlite3.Connection, version: str) -> Catalogue:
+    row = db.execute(
+        "select text from catalogues_v1 where version = ?", (version,)
+    ).fetchone()
+    if row is None:
+        raise ValueError(f"the other store lacks catalogue {version}")
+    return catalogues.read(row[0], linted=False)
