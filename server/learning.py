@@ -94,20 +94,20 @@ class Learning:
         return self._lineages[self._contests.champion.learner_version].position
 
     def step(self) -> bool:
-        """Join what is new, learn what was joined; say whether there was any."""
+        """Join what is new, learn what was joined; say whether there was any.
+
+        A new epoch is begun where somebody has asked for one.
+        """
+        if self._store.rebuild_asked():
+            self.rebuild()
         joined = self._join()
         return self._learn() or joined
 
     def publish(self) -> None:
-        """Publish what has been learned since the last time, if anything has.
-
-        A new epoch is begun where somebody has asked for one.
-        """
+        """Publish what has been learned since the last time, if anything has."""
         self._contests.judge()
         for lineage in self._lineages.values():
             lineage.publish()
-        if self._store.rebuild_asked():
-            self.rebuild()
 
     def watch(self) -> None:
         """Look for signs that the world or the policy is not what it was."""

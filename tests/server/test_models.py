@@ -839,7 +839,7 @@ async def test_everything_is_learned_anew_from_final_rewards(
         "select decision_id, reward, revision from resolutions_v1 where epoch = 2",
     )
     assert len(rows) == len({name for name, _, _ in rows})
-    assert (decision.decision_id, 0.99, 1) in rows
+    assert (decision.decision_id, 0.998, 1) in rows
     assert f"model 2.{len(rows)} is serving" in said
     await shop.follow()
     assert shop.services.current.policy.model == f"2.{len(rows)}"
