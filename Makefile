@@ -5,7 +5,7 @@
 #   PYTHON   the interpreter to make the environment with, 3.11 or later
 #   SEED     the seed of what is random: the order of the tests, the demo
 #   AGAINST  the git revision whose promises to clients proto-check holds us to
-#   ARGS     further arguments to the command of test, demo, bench or load
+#   ARGS     further arguments to the command of test, demo, bench, bench-policies or load
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SEED ?=
@@ -46,6 +46,10 @@ check: lint types contracts proto-check docs-check test  ## everything a change 
 .PHONY: bench
 bench: $(VENV)/dev.stamp  ## measure, against the floor and against others
 	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-policies
+bench-policies: $(VENV)/dev.stamp  ## measure learners on one core, beside others: ARGS='--rounds 15'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.policies $(ARGS)
 
 .PHONY: load
 load: $(VENV)/dev.stamp  ## put a server under load with locust

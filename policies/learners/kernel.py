@@ -43,7 +43,7 @@ class KernelSettings(
     an action takes 265 KB at 256.
     """
 
-    ridge: float = 0.02
+    ridge: float = 0.05
     """The strength of the prior that all weights are 0: 0.000001 to 1,000,000.
 
     Its unit is one observation of a typical context.

@@ -16,7 +16,6 @@ from policies.learners.noise import Noise, NoiseState
 from policies.learners.pairing import Pairing
 from policies.learners.ridge import (
     FadingRidges,
-    Moments,
     Ridges,
     RidgeState,
     products,
@@ -30,6 +29,9 @@ __all__ = ["Linear", "LinearSettings"]
 
 _ALL = ""
 """The name under which all actions share a regression."""
+
+_Moments = tuple[FloatArray, FloatArray]
+"""What is expected of each action, and its variance where the noise has variance 1."""
 
 
 class LinearSettings(
@@ -272,7 +274,7 @@ class _Disjoint:
     def save(self) -> tuple[list[RidgeState], bytes]:
         return [self._ridges.save()], b""
 
-    def moments(self, x: FloatArray, actions: Sequence[Action]) -> Moments:
+    def moments(self, x: FloatArray, actions: Sequence[Action]) -> _Moments:
         return self._ridges.moments(actions, x)
 
     def learn(
@@ -298,7 +300,7 @@ class _Shared:
     def save(self) -> tuple[list[RidgeState], bytes]:
         return [self._ridges.save()], b""
 
-    def moments(self, x: FloatArray, actions: Sequence[Action]) -> Moments:
+    def moments(self, x: FloatArray, actions: Sequence[Action]) -> _Moments:
         return _at(self._ridges, self._pairing.pairs(x, actions))
 
     def learn(
@@ -343,10 +345,10 @@ class _Hybrid:
         bridges = (self._bridge(name).astype("<f8") for name in own.names)
         return [own, self._common.save()], b"".join(b.tobytes() for b in bridges)
 
-    def moments(self, x: FloatArray, actions: Sequence[Action]) -> Moments:
-        own = self._own.moments(actions, x)
-        common = _at(self._common, self._beyond(x, actions))
-        return Moments(own.mean + common.mean, own.variance + common.variance)
+    def moments(self, x: FloatArray, actions: Sequence[Action]) -> _Moments:
+        mean, variance = self._own.moments(actions, x)
+        further, beyond = _at(self._common, self._beyond(x, actions))
+        return mean + further, variance + beyond
 
     def learn(
         self, x: FloatArray, action: Action, reward: float
@@ -392,8 +394,8 @@ def _ridges(settings: LinearSettings) -> Ridges:
     return Ridges(settings.dim, settings.ridge)
 
 
-def _at(ridges: Ridges, rows: FloatArray) -> Moments:
+def _at(ridges: Ridges, rows: FloatArray) -> _Moments:
     """Return what the regression for all actions expects at each row."""
     theta, A_inv = ridges.at(_ALL)
     spread = np.vecdot(np.vecdot(A_inv, rows[:, np.newaxis]), rows)
-    return Moments(np.vecdot(rows, theta), np.maximum(spread, 0.0, out=spread))
+    return np.vecdot(rows, theta), np.maximum(spread, 0.0, out=spread)

@@ -132,10 +132,11 @@ class LinUCB:
         Returns:
             The bounds, shape (n_actions,), in units of reward.
         """
-        mean, deviation = self.believe(context, actions)
-        deviation *= self.settings.alpha
-        deviation += mean
-        return deviation
+        mean, variance = self._ridges.moments(actions, self._vectors.of(context))
+        bounds = np.sqrt(variance, variance)
+        bounds *= self.settings.alpha
+        bounds += mean
+        return bounds
 
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
         """Return the estimate of each action's reward, and its standard deviation.

@@ -20,8 +20,10 @@ from policies.model import Action, Features, FloatArray
 
 __all__ = ["Logistic", "LogisticSettings"]
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_NODES = np.linspace(-5.0, 5.0, 81)
+_WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
+_STEEPEST = 24.0
+"""A steeper rise of the chance between two nodes is as good as this one."""
 _STEPS_MAX = 100
 
 
@@ -103,11 +105,11 @@ class Logistic:
 
     Propensities are ignored, as by all regressions here.
 
-    `correct` takes one Newton step to where the weights would have been. In tests,
-    with every tenth of 500 rewards corrected, that ends within 0.03 of the range of
-    rewards from the scores had the truth been known at once, and within 0.01 on
-    average; a rebuild from the log is exact. With `standardize` it corrects the
-    context as it looks by now.
+    `correct` takes one Newton step to where the weights would have been. It is not
+    exact: where one reward in fifty of an action is corrected, scores end within 0.02
+    of the range of rewards from those had the truth been known at once; where one in
+    ten turns from all to nothing, within 0.1. A rebuild from the log is exact. With
+    `standardize` it corrects the context as it looks by now.
 
     Examples:
         >>> from policies.model import Action
@@ -169,9 +171,12 @@ class Logistic:
             actions: At least one.
         """
         low, span = self.settings.low, self.settings.high - self.settings.low
-        odds = self._odds.moments(actions, self._vectors.of(context))
-        log_odds = (odds.mean + self._odds.offset)[:, np.newaxis]
-        chances = _chance(log_odds + np.sqrt(odds.variance)[:, np.newaxis] * _NODES)
+        odds, variance = self._odds.moments(actions, self._vectors.of(context))
+        deviation = np.sqrt(variance)
+        gentler = np.minimum(_STEEPEST / np.maximum(deviation, _STEEPEST), 1.0)
+        middle = (odds + self._odds.offset) * gentler
+        slope = deviation * gentler
+        chances = _chance(middle[:, np.newaxis] + slope[:, np.newaxis] * _NODES)
         mean = np.vecdot(chances, _WEIGHTS)
         away = chances - mean[:, np.newaxis]
         return Beliefs(

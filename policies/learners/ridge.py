@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from policies.model import Action, FloatArray
 
-__all__ = ["FadingRidges", "Moments", "RidgeState", "Ridges", "products"]
+__all__ = ["FadingRidges", "RidgeState", "Ridges", "products"]
 
 _UNKNOWN = 0
 _SINGLE_MAX = 9_000
@@ -25,19 +24,6 @@ milliseconds, and the last bits of what they find depend on how many they are.
 _BLOCK = 4_096
 
 _name_of = attrgetter("name")
-
-
-class Moments(NamedTuple):
-    """Estimates of linear regressions.
-
-    Attributes:
-        mean: What is expected, shape (n,).
-        variance: How unsure that is where the noise has variance 1, 0 or more,
-            shape (n,).
-    """
-
-    mean: FloatArray
-    variance: FloatArray
 
 
 class RidgeState(msgspec.Struct, array_like=True):
@@ -96,14 +82,20 @@ class Ridges:
             matrices=self._A_inv[rows].astype("<f8").tobytes(),
         )
 
-    def moments(self, actions: Sequence[Action], x: FloatArray) -> Moments:
+    def moments(
+        self, actions: Sequence[Action], x: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Return what the regressions of the actions' names expect at x.
 
         Args:
             actions: At least one.
             x: Shape (dim,).
+
+        Returns:
+            What is expected, shape (n_actions,), and its variance where the noise has
+            variance 1, 0 or more, shape (n_actions,). Both are the caller's.
         """
-        pairs = self._pairs(x)
+        pairs = _outer(x, x).take(self._upper)
         pairs *= self._twice
         rows = self._rows(actions)
         known = len(self._row_of) + 1
@@ -118,7 +110,7 @@ class Ridges:
             mean = products(self._theta[rows], x)
             variance = products(self._A_inv[rows], pairs)
         # Rounding may leave a tiny negative; never a NaN.
-        return Moments(mean, np.maximum(variance, 0.0, out=variance))
+        return mean, np.absolute(variance, variance)
 
     def at(self, name: str) -> tuple[FloatArray, FloatArray]:
         """Return a name's θ, shape (dim,), and A⁻¹, shape (dim, dim)."""
@@ -220,7 +212,9 @@ class FadingRidges(Ridges):
             matrices=self._sums[rows].astype("<f8").tobytes(),
         )
 
-    def moments(self, actions: Sequence[Action], x: FloatArray) -> Moments:
+    def moments(
+        self, actions: Sequence[Action], x: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """See `Ridges.moments`."""
         self._refresh()
         return super().moments(actions, x)
