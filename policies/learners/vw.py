@@ -235,9 +235,7 @@ class VowpalWabbit:
             if settings.explorer is not None:
                 model, beside = _parted(model)
         self._workspace = (
-            Workspace(arg_list=list(options))
-            if model is None
-            else _loaded(options, model)
+            _workspace(options) if model is None else _loaded(options, model)
         )
         self._beside: VowpalWabbit | None = None
         if settings.explorer is not None:
@@ -466,7 +464,7 @@ class _Examples:
     """
 
     def __init__(self, options: Sequence[str]) -> None:
-        self._workspace = Workspace(arg_list=list(options))
+        self._workspace = _workspace(options)
         # 32 KB each.
         self._kept: dict[Action, Any] = {}
         self._retired: list[Any] = []
@@ -612,4 +610,12 @@ def _loaded(options: Sequence[str], model: bytes) -> Any:
     with TemporaryDirectory(prefix="opportune-") as folder:
         path = Path(folder, "model")
         path.write_bytes(model)
-        return Workspace(arg_list=[*options, "--initial_regressor", str(path)])
+        return _workspace([*options, "--initial_regressor", str(path)])
+
+
+def _workspace(options: Sequence[str]) -> Any:
+    """Return a workspace that begins with room for few examples, and makes more.
+
+    By itself it begins with 256, which are 8 MB and most of the time that it takes.
+    """
+    return Workspace(arg_list=[*options, "--ring_size", "2"])
