@@ -38,6 +38,7 @@ from policies.policy import (
     LinUCBSettings,
     Policy,
     PolicySettings,
+    VowpalWabbitExploration,
     VowpalWabbitSettings,
 )
 from policies.records import encode, encode_decision
@@ -154,6 +155,7 @@ def _stages(case: _Case) -> dict[str, tuple[Callable[[Any], object], list[Any]]]
     """Return each stage of a request, with inputs as the stage before leaves them."""
     catalogue, policy, past, messages, opportunities = case
     exploration, salt = policy.settings.exploration, policy.settings.salt
+    assert not isinstance(exploration, VowpalWabbitExploration)
     actions, _ = eligible(opportunities[0], catalogue, past)
     features = [context_features(o.context, catalogue.features) for o in opportunities]
     scores = [policy.score(context, actions) for context in features]

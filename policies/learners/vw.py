@@ -58,10 +58,10 @@ class VowpalWabbitSettings(
     explorer: VwExplorer | None = None
     """Which of Vowpal Wabbit's own explorers it is; none for a regression alone.
 
-    With one, exploration must be of kind `vw`, so that the explorer's distribution is
-    what is drawn from, or be `epsilon_greedy` with an epsilon of 0: the best action by
-    a regression that learns beside it. It learns from all eligible actions and the
-    logged propensity.
+    With one, exploration must be of kind `vw_explorer`, so that the explorer's
+    distribution is what is drawn from, or be `epsilon_greedy` with an epsilon of 0: the
+    best action by a regression that learns beside it. It learns from all eligible
+    actions and the logged propensity.
     """
 
     interactions: tuple[str, ...] = ("ca",)
@@ -455,8 +455,8 @@ class _Examples:
     Parsing fifty actions takes many times as long as scoring them, and a parsed
     action is good for any context and any workspace with the same options. So is the
     context's example, whose features are put in anew each time, by the index that VW
-    gives their name: that is a tenth of the work of writing and parsing them. Only the
-    action that is learned is parsed each time, since a label cannot be taken back.
+    gives their name: that is a fraction of the work of writing and parsing them. Only
+    the action that is learned is parsed each time: a label cannot be taken back.
 
     It parses with a workspace of its own, which never learns and is never saved:
     to finish an example counts it in the workspace that parsed it, and those counts

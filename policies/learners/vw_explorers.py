@@ -35,7 +35,7 @@ class VowpalWabbitExploration(
     frozen=True,
     forbid_unknown_fields=True,
     tag_field="kind",
-    tag="vw",
+    tag="vw_explorer",
 ):
     """What Vowpal Wabbit's own explorer says, which is the learner's `explorer`.
 

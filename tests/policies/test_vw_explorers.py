@@ -178,7 +178,7 @@ def test_the_best_by_what_learns_beside_an_explorer_can_be_asked_for() -> None:
 def test_an_explorer_is_one_table_of_a_settings_file() -> None:
     file = b"""{
         "learner": {"kind": "vw", "explorer": {"kind": "squarecb", "gamma_scale": 50}},
-        "exploration": {"kind": "vw"}
+        "exploration": {"kind": "vw_explorer"}
     }"""
 
     settings = msgspec.json.decode(file, type=PolicySettings)
@@ -430,15 +430,15 @@ def test_what_does_not_go_together_is_refused() -> None:
             lambda: VowpalWabbitSettings(explorer=VwSquareCB(), cb_type="dr"),
         ),
         (
-            "exploration of kind vw needs a learner of kind vw with an explorer",
+            "exploration of kind vw_explorer needs a learner of kind vw",
             lambda: exploring(VowpalWabbitSettings()),
         ),
         (
-            "exploration of kind vw needs a learner of kind vw with an explorer",
+            "exploration of kind vw_explorer needs a learner of kind vw",
             lambda: PolicySettings(LinUCBSettings(), VowpalWabbitExploration()),
         ),
         (
-            "a learner with an explorer needs exploration of kind vw",
+            "a learner with an explorer needs exploration of kind vw_explorer",
             lambda: PolicySettings(squarecb, EpsilonGreedy(epsilon=0.1)),
         ),
     ]
