@@ -439,10 +439,14 @@ class VowpalWabbit:
         propensity: float,
         among: Sequence[Action],
     ) -> None:
-        if action not in among:
-            raise ValueError(f"{action.name} must be one of the actions it was among")
+        try:
+            at = among.index(action)
+        except ValueError:
+            raise ValueError(
+                f"{action.name} must be one of the actions it was among"
+            ) from None
         label = f"0:{_number(bounded(cost, COST_MAX))}:{_number(propensity)}"
-        lines = self.examples.take(context, among, chosen=action, label=label)
+        lines = self.examples.take(context, among, chosen=at, label=label)
         try:
             self._workspace.learn_multi(lines)
         finally:
@@ -479,7 +483,7 @@ class _Examples:
         context: Features,
         actions: Sequence[Action],
         *,
-        chosen: Action | None = None,
+        chosen: int = -1,
         label: str = "",
     ) -> list[Any]:
         """Return the examples to predict on or to learn: the context's, then actions'.
@@ -489,14 +493,14 @@ class _Examples:
         Args:
             context: What is known.
             actions: At least one.
-            chosen: The one of them that has a label, if any.
+            chosen: Which of them has a label; -1 for none.
             label: That label, as VW writes it.
         """
         self._fill(context)
         kept = self._kept
         lines = [self._context]
-        for action in actions:
-            if action == chosen:
+        for at, action in enumerate(actions):
+            if at == chosen:
                 example = self._parsed(f"{label} {self._text(action)}")
                 self._retired.append(example)
             else:
