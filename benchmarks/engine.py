@@ -39,6 +39,7 @@ from policies.policy import (
     LinUCBSettings,
     Policy,
     PolicySettings,
+    VowpalWabbitExploration,
     VowpalWabbitSettings,
 )
 from policies.records import encode, encode_decision

@@ -134,7 +134,8 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if isinstance(self.exploration, VowpalWabbitExploration):
             if explorer is None:
                 raise ValueError(
-                    "exploration of kind vw needs a learner of kind vw with an explorer"
+                    "exploration of kind vw_explorer needs a learner of kind vw with an"
+                    " explorer"
                 )
             if not self.objective.off:
                 raise ValueError(
@@ -143,7 +144,7 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 )
         elif explorer is not None and self.exploration != EpsilonGreedy(epsilon=0.0):
             raise ValueError(
-                "a learner with an explorer needs exploration of kind vw, or"
+                "a learner with an explorer needs exploration of kind vw_explorer, or"
                 " epsilon_greedy with an epsilon of 0 for what it thinks is best"
             )
 

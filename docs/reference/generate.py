@@ -166,6 +166,12 @@ def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]
         yield f"The default is `{default}`.\n"
         for each in kinds:
             yield from _struct(each, f'### `kind = "{each.__struct_config__.tag}"`')
+            for inner in msgspec.structs.fields(each):
+                for one in _choices(inner.type):
+                    tag = one.__struct_config__.tag
+                    yield from _struct(
+                        one, f'### `{inner.name} = {{ kind = "{tag}" }}`'
+                    )
 
 
 def _entry(kind: Any) -> Any:
@@ -200,6 +206,11 @@ def _structs_of(kind: Any) -> list[type[msgspec.Struct]]:
     return structs if len(structs) == len(kinds) else []
 
 
+def _choices(kind: Any) -> list[type[msgspec.Struct]]:
+    """Return the structs of which a type is one, or none of them."""
+    return [k for k in get_args(kind) if _is_struct(k)]
+
+
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
@@ -225,7 +236,8 @@ def _type(kind: Any) -> str:
     if origin is tuple:
         return f"list of {len(arguments)} {_several(arguments[0])}"
     if origin in (Union, UnionType):
-        return " or ".join(_type(k) for k in arguments if k is not type(None))
+        names_of = (_type(k) for k in arguments if k is not type(None))
+        return " or ".join(dict.fromkeys(names_of))
     return "table" if issubclass(kind, msgspec.Struct) else str(kind.__name__)
 
 

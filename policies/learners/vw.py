@@ -58,10 +58,10 @@ class VowpalWabbitSettings(
     explorer: VwExplorer | None = None
     """Which of Vowpal Wabbit's own explorers it is; none for a regression alone.
 
-    With one, exploration must be of kind `vw`, so that the explorer's distribution is
-    what is drawn from, or be `epsilon_greedy` with an epsilon of 0: the best action by
-    a regression that learns beside it. It learns from all eligible actions and the
-    logged propensity.
+    With one, exploration must be of kind `vw_explorer`, so that the explorer's
+    distribution is what is drawn from, or be `epsilon_greedy` with an epsilon of 0: the
+    best action by a regression that learns beside it. It learns from all eligible
+    actions and the logged propensity.
     """
 
     interactions: tuple[str, ...] = ("ca",)
@@ -235,9 +235,7 @@ class VowpalWabbit:
             if settings.explorer is not None:
                 model, beside = _parted(model)
         self._workspace = (
-            Workspace(arg_list=list(options))
-            if model is None
-            else _loaded(options, model)
+            _workspace(options) if model is None else _loaded(options, model)
         )
         self._beside: VowpalWabbit | None = None
         if settings.explorer is not None:
@@ -441,10 +439,14 @@ class VowpalWabbit:
         propensity: float,
         among: Sequence[Action],
     ) -> None:
-        if action not in among:
-            raise ValueError(f"{action.name} must be one of the actions it was among")
+        try:
+            at = among.index(action)
+        except ValueError:
+            raise ValueError(
+                f"{action.name} must be one of the actions it was among"
+            ) from None
         label = f"0:{_number(bounded(cost, COST_MAX))}:{_number(propensity)}"
-        lines = self.examples.take(context, among, chosen=action, label=label)
+        lines = self.examples.take(context, among, chosen=at, label=label)
         try:
             self._workspace.learn_multi(lines)
         finally:
@@ -457,8 +459,8 @@ class _Examples:
     Parsing fifty actions takes many times as long as scoring them, and a parsed
     action is good for any context and any workspace with the same options. So is the
     context's example, whose features are put in anew each time, by the index that VW
-    gives their name: that is a tenth of the work of writing and parsing them. Only the
-    action that is learned is parsed each time, since a label cannot be taken back.
+    gives their name: that is a fraction of the work of writing and parsing them. Only
+    the action that is learned is parsed each time: a label cannot be taken back.
 
     It parses with a workspace of its own, which never learns and is never saved:
     to finish an example counts it in the workspace that parsed it, and those counts
@@ -466,7 +468,7 @@ class _Examples:
     """
 
     def __init__(self, options: Sequence[str]) -> None:
-        self._workspace = Workspace(arg_list=list(options))
+        self._workspace = _workspace(options)
         # 32 KB each.
         self._kept: dict[Action, Any] = {}
         self._retired: list[Any] = []
@@ -481,7 +483,7 @@ class _Examples:
         context: Features,
         actions: Sequence[Action],
         *,
-        chosen: Action | None = None,
+        chosen: int = -1,
         label: str = "",
     ) -> list[Any]:
         """Return the examples to predict on or to learn: the context's, then actions'.
@@ -491,14 +493,14 @@ class _Examples:
         Args:
             context: What is known.
             actions: At least one.
-            chosen: The one of them that has a label, if any.
+            chosen: Which of them has a label; -1 for none.
             label: That label, as VW writes it.
         """
         self._fill(context)
         kept = self._kept
         lines = [self._context]
-        for action in actions:
-            if action == chosen:
+        for at, action in enumerate(actions):
+            if at == chosen:
                 example = self._parsed(f"{label} {self._text(action)}")
                 self._retired.append(example)
             else:
@@ -612,4 +614,12 @@ def _loaded(options: Sequence[str], model: bytes) -> Any:
     with TemporaryDirectory(prefix="opportune-") as folder:
         path = Path(folder, "model")
         path.write_bytes(model)
-        return Workspace(arg_list=[*options, "--initial_regressor", str(path)])
+        return _workspace([*options, "--initial_regressor", str(path)])
+
+
+def _workspace(options: Sequence[str]) -> Any:
+    """Return a workspace that begins with room for few examples, and makes more.
+
+    By itself it begins with 256, which are 8 MB and most of the time that it takes.
+    """
+    return Workspace(arg_list=[*options, "--ring_size", "2"])

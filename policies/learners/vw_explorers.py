@@ -35,7 +35,7 @@ class VowpalWabbitExploration(
     frozen=True,
     forbid_unknown_fields=True,
     tag_field="kind",
-    tag="vw",
+    tag="vw_explorer",
 ):
     """What Vowpal Wabbit's own explorer says, which is the learner's `explorer`.
 
@@ -222,8 +222,8 @@ class VwRegCB(
     optimistic: bool = False
     """Whether the action with the most to hope for is chosen, as `--regcbopt` does.
 
-    It then is the only one that is chosen, so that nothing of the others can be learned
-    from the log.
+    It then is the only one that is chosen, so that the log says nothing of the others,
+    and it may settle on what is good though something else is better.
     """
 
     mellowness: float = 0.1
@@ -414,9 +414,14 @@ def _words(**options: float) -> tuple[str, ...]:
 
     Examples:
         >>> _words(cover=5, psi=1.0)
-        ('--cover', '5', '--psi', '1.0')
+        ('--cover', '5', '--psi', '1')
     """
-    return tuple(w for name, v in options.items() for w in (f"--{name}", repr(v)))
+    return tuple(
+        word
+        for name, value in options.items()
+        # Whole numbers alike, whether they were written as such or not.
+        for word in (f"--{name}", repr(float(value)).removesuffix(".0"))
+    )
 
 
 def _costs(least: float, most: float, reward_scale: float) -> tuple[str, ...]:

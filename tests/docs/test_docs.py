@@ -44,6 +44,7 @@ from policies.errors import FileError
 from policies.gates import GATES
 from policies.gates.life import SUPPRESSORS
 from policies.gates.plugins import GROUP
+from policies.learners.vw_explorers import VwExplorer
 from policies.toml import join_texts
 from server import telemetry
 from server.settings import Settings, read_settings
@@ -210,7 +211,16 @@ def setting_keys(kind: Any, path: str) -> Iterator[tuple[str, str]]:
                 yield from setting_keys(each, here)
             else:
                 title = f'`kind = "{tag}"`'
-                yield from ((title, f.name) for f in msgspec.structs.fields(each))
+                for inner in msgspec.structs.fields(each):
+                    yield title, inner.name
+                    yield from inner_keys(inner)
+
+
+def inner_keys(field: msgspec.structs.FieldInfo) -> Iterator[tuple[str, str]]:
+    """Yield the same for a table in a table that is one of several kinds."""
+    for one in filter(is_struct, get_args(field.type)):
+        title = f'`{field.name} = {{ kind = "{one.__struct_config__.tag}" }}`'
+        yield from ((title, inner.name) for inner in msgspec.structs.fields(one))
 
 
 def is_struct(kind: Any) -> bool:
@@ -564,3 +574,18 @@ def run(line: str, folder: Path) -> str:
     )
     assert done.returncode == 0, (line, done.stdout, done.stderr)
     return done.stdout
+
+
+def test_every_explorer_is_in_the_table_of_what_goes_on() -> None:
+    page = (DOCS / "explanation" / "vowpal-wabbit.md").read_text(encoding="utf-8")
+    table = page.partition("## What goes on where it stopped")[2]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+
+    told = {row[0].strip("| `"): row[1].replace("`", "").split(", ") for row in rows}
+
+    explorers = get_args(VwExplorer)
+    assert {e.__struct_config__.tag: list(e.cb_types) for e in explorers} == {
+        name: sorted(types, key=["mtr", "dr", "ips"].index)
+        for name, types in told.items()
+    }
+    assert all(row[-1].strip(" |") == "same bytes" for row in rows)

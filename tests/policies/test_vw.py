@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
@@ -203,6 +204,25 @@ def test_twenty_thousand_predictions_need_no_more_memory() -> None:
     assert process.memory_info().rss - before < 8e6
 
 
+@pytest.mark.parametrize("cb_type", ["mtr", "dr"])
+def test_ten_thousand_rewards_need_no_more_memory(cb_type: str) -> None:
+    settings = msgspec.convert({"bits": 12, "cb_type": cb_type}, VowpalWabbitSettings)
+    learner = VowpalWabbit(settings)
+    process = psutil.Process()
+
+    def learn(count: int) -> None:
+        for i in range(count):
+            context = (("constant", 1.0), ("count", i / count))
+            learner.learn(context, JAM, reward=0.5, propensity=0.5, among=[TEA, JAM])
+
+    learn(2_000)
+    before = process.memory_info().rss
+    learn(10_000)
+
+    # One example leaked each time would be 320 MB.
+    assert process.memory_info().rss - before < 8e6
+
+
 def test_a_hundred_snapshot_swaps_need_no_more_memory() -> None:
     learner = VowpalWabbit(SETTINGS)
     learner.learn(CONTEXT, TEA, reward=1.0, propensity=0.5)
@@ -245,6 +265,16 @@ def test_it_ends_as_it_would_have_without_a_stop_after_many_stops() -> None:
         stopped.learn(context, action, reward=reward, propensity=0.5)
 
     assert straight.save() == stopped.save()
+
+
+def test_it_believes_its_scores_and_does_not_say_how_sure_it_is() -> None:
+    learner = VowpalWabbit(SETTINGS)
+    learner.learn(CONTEXT, TEA, reward=1.0, propensity=0.5)
+
+    beliefs = learner.believe(CONTEXT, [TEA, JAM])
+
+    assert learner.score(CONTEXT, [TEA, JAM]).tolist() == beliefs.mean.tolist()
+    assert beliefs.deviation.tolist() == [0.0, 0.0]
 
 
 def test_large_rewards_are_learned_fast_at_their_own_scale() -> None:
@@ -315,6 +345,7 @@ held[2].cycle = held
         ({"interactions": ("c",)}, "interactions must be 2 to 4 letters .* not 'c'"),
         ({"bits": 30}, "bits must be from 10 to 24, not 30"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, to 100, not 0.0"),
+        ({"power_t": 1.5}, "power_t must be from 0 to 1, not 1.5"),
         ({"l2": -0.1}, "l2 must be from 0 to 1, not -0.1"),
         ({"reward_scale": float("nan")}, "reward_scale must be .* not nan"),
     ],
