@@ -231,6 +231,7 @@ CATALOGUE_TABLES: dict[str, type[msgspec.Struct]] = {
     "`limit`, in an offer": specs.LimitSpec,
     "`dismissal`, in an offer or at the top": specs.DismissalSpec,
     "`snooze`, in an offer or at the top": specs.SnoozeSpec,
+    "`traffic`, in an offer": specs.TrafficSpec,
     "`[placements.ID]`": specs.PlacementSpec,
     "`[categories.NAME]`": specs.CategorySpec,
     "`[products.NAME]`": specs.ProductSpec,
@@ -358,7 +359,13 @@ def test_every_view_and_its_columns_are_documented(tmp_path: Path) -> None:
         assert f"| `{view.name}` | {columns} |" in said
 
 
-UNWRITTEN = (model.Action, model.Rejection, model.Resolution, model.Tally)
+UNWRITTEN = (
+    model.Action,
+    model.Rejection,
+    model.Resolution,
+    model.Tally,
+    model.Traffic,
+)
 """Nouns that the log does not hold, or not by themselves."""
 
 LOGGED = {
@@ -392,6 +399,7 @@ def test_every_field_of_a_record_is_documented(noun: str) -> None:
         "gate",
         "hold",
         "ladder",
+        "floor",
         "lease",
         "life-state",
         "moment",
