@@ -241,6 +241,7 @@ CATALOGUE_TABLES: dict[str, type[msgspec.Struct]] = {
     "`limit`, in an offer": specs.LimitSpec,
     "`dismissal`, in an offer or at the top": specs.DismissalSpec,
     "`snooze`, in an offer or at the top": specs.SnoozeSpec,
+    "`traffic`, in an offer": specs.TrafficSpec,
     "`[placements.ID]`": specs.PlacementSpec,
     "`[categories.NAME]`": specs.CategorySpec,
     "`[products.NAME]`": specs.ProductSpec,
@@ -378,6 +379,7 @@ UNWRITTEN = (
     model.Rejection,
     model.Resolution,
     model.Tally,
+    model.Traffic,
 )
 """Nouns that the log does not hold, or not by themselves."""
 
@@ -412,6 +414,7 @@ def test_every_field_of_a_record_is_documented(noun: str) -> None:
         "gate",
         "hold",
         "ladder",
+        "floor",
         "lease",
         "life-state",
         "moment",

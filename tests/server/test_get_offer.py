@@ -21,8 +21,10 @@ from opportune.v1 import (
     Usage,
 )
 from policies import catalogue as catalogues
+from policies.entropy import selection_entropy
 from policies.errors import CatalogueError
 from policies.records import decode_decision
+from server import telemetry
 from tests.server import kit
 from tests.server.kit import Shop
 
@@ -75,6 +77,20 @@ async def test_the_full_view_holds_the_distribution_and_the_rejections(
         ("tea", "default", "home", "offer_cap", "REASON_FREQUENCY_CAP"),
         ("storage", "default", "banner", "eligible", "REASON_NOT_ELIGIBLE"),
     }
+
+
+async def test_decisions_that_have_a_choice_say_how_much(shop: Shop) -> None:
+    # Given how much choice was left so far
+    before = telemetry.SELECTION_ENTROPY._sum.get()
+
+    # When one decision has a choice, and another has none
+    decision = await shop.ask("ada")
+    await shop.ask("bob", "empty")
+
+    # Then the entropy of the chances of the first is counted
+    entropy = selection_entropy([c.probability for c in decision.candidates])
+    counted = telemetry.SELECTION_ENTROPY._sum.get() - before
+    assert math.isclose(counted, entropy, rel_tol=1e-6)
 
 
 async def test_the_basic_view_is_the_default_and_holds_no_lists(shop: Shop) -> None:

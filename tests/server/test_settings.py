@@ -58,6 +58,9 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         kind = "vw"
         [policy.exploration]
         kind = "squarecb"
+        [policy.traffic]
+        floor = 0.01
+        new_outcomes = 250
         [rewards]
         attention_cost = 0.5
         wait = "1h"
@@ -78,6 +81,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert settings.store.url == "sqlite:////var/lib/x.db"
     assert settings.catalogue.file == "/etc/shop.toml"
     assert settings.policy.salt == "pepper"
+    assert (settings.policy.floor, settings.policy.traffic.new_outcomes) == (0.01, 250)
     assert settings.rewards.of("clicked") == 0.1
     assert settings.learning.snapshots == 3
     assert settings.metrics.port == 9_000
@@ -103,6 +107,9 @@ WRONG = [
         '[policy.exploration]\nkind = "epsilon_greedy"\nepsilon = 2',
         "policy.exploration",
     ),
+    ("[policy.traffic]\nfloor = 1.5", "policy.traffic.floor"),
+    ("[policy.traffic]\nleast = 0.5\nmost = 0.4", "policy.traffic.least"),
+    ("[policy.traffic]\nfloors = 0.5", "policy.traffic.floors"),
     ("[rewards]\nattention_cost = -1", "rewards"),
     ("[rewards.outcomes]\nacepted = 1", "rewards.outcomes"),
 ]

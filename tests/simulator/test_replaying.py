@@ -19,6 +19,8 @@ from policies.policy import (
     PolicySettings,
     Softmax,
     SquareCB,
+    Thompson,
+    TrafficSettings,
     VowpalWabbitSettings,
 )
 from server.stores.opening import open_serving
@@ -31,6 +33,11 @@ SETTINGS = {
     "linucb": PolicySettings(LinUCBSettings(dim=8), EpsilonGreedy(epsilon=0.3)),
     "squarecb": PolicySettings(LinUCBSettings(dim=8), SquareCB()),
     "softmax": PolicySettings(VowpalWabbitSettings(bits=12), Softmax(temperature=0.1)),
+    "thompson": PolicySettings(
+        LinUCBSettings(dim=8),
+        Thompson(),
+        traffic=TrafficSettings(new_outcomes=8, new_least=0.05, new_most=0.3),
+    ),
 }
 
 
