@@ -20,7 +20,14 @@ from policies.policy import Policy, PolicySettings
 from policies.rewards import RewardSettings
 from policies.training import fold
 from server import telemetry
-from server.stores.base import Joinable, Snapshot, TrainingStore, Watermark
+from server.stores.base import (
+    Joinable,
+    Judge,
+    Judgement,
+    Snapshot,
+    TrainingStore,
+    Watermark,
+)
 
 __all__ = ["Learning"]
 
@@ -78,8 +85,9 @@ class Learning:
 
     def step(self) -> bool:
         """Join what is new, learn what was joined; say whether there was any."""
-        if self._store.renewal_wanted():
-            self.rebuild()
+        wanted = self._store.renewal_wanted()
+        if wanted != "none":
+            self.rebuild(judged_anew=wanted == "judged_anew")
         joined = self._join()
         return self._learn() or joined
 
@@ -98,16 +106,36 @@ class Learning:
         self._published = self._position
         telemetry.MODEL_POSITION.set(self._position)
 
-    def rebuild(self) -> None:
+    def rebuild(self, *, judged_anew: bool = False) -> None:
         """Begin a new epoch of the training stream, in which no reward was wrong.
 
         Each decision is in it once, with what it turned out to earn: whatever the
         learner, it ends in the model that would have been, had that been known at
         once. What it learned before serves until all of it is learned anew.
+
+        Args:
+            judged_anew: Whether outcomes are worth what the settings say today, and not
+                what was learned of them. What is open by today's settings stays.
         """
-        _log.info("rebuilding", epoch=self._epoch)
-        self._store.renew()
+        _log.info("rebuilding", epoch=self._epoch, judged_anew=judged_anew)
+        self._store.renew(self._judge() if judged_anew else None)
         self._begin()
+
+    def _judge(self) -> Judge:
+        """Return what judges decisions, one part of the stream after the other."""
+        clipping, now_ms = Clipping(self._rewards, ()), self._clock()
+
+        def judged(joinable: Joinable) -> Judgement | None:
+            decision, outcomes, _ = joinable
+            earned = join(decision, outcomes, self._terms_of(decision), now_ms).reward
+            if earned is None:
+                return None
+            reward = clipping.clip(earned)
+            if decision.split == "train":
+                clipping.remember(earned)
+            return Judgement(reward, None if reward == earned else earned)
+
+        return lambda joinables: [judged(joinable) for joinable in joinables]
 
     def _join(self) -> bool:
         """Append what is now known to the training stream."""

@@ -16,8 +16,11 @@ from server.stores.values import (
     Hold,
     Joinable,
     JoinState,
+    Judge,
+    Judgement,
     LeaseLostError,
     LedgerEntry,
+    Renewal,
     Reported,
     Settlement,
     Snapshot,
@@ -40,8 +43,11 @@ __all__ = [
     "Hold",
     "JoinState",
     "Joinable",
+    "Judge",
+    "Judgement",
     "LeaseLostError",
     "LedgerEntry",
+    "Renewal",
     "Reported",
     "ServingStore",
     "Settlement",
@@ -256,18 +262,22 @@ class TrainingStore(Protocol):
         """Return how many rows the current epoch began with, which all are known."""
         ...
 
-    def renew(self) -> int:
+    def renew(self, judge: Judge | None = None) -> int:
         """Begin a new epoch: each decision once, with its last reward.
 
         The decisions are in the order in which they were resolved first. Cut short, it
         has changed nothing, and can be called again.
+
+        Args:
+            judge: Says what they are to have earned instead; it is called for one part
+                of them after the other.
 
         Returns:
             The new epoch.
         """
         ...
 
-    def renewal_wanted(self) -> bool:
+    def renewal_wanted(self) -> Renewal:
         """Say whether a new epoch was asked for and has not begun."""
         ...
 
@@ -388,7 +398,7 @@ class AdminStore(Protocol):
         """
         ...
 
-    def ask_renewal(self) -> None:
+    def ask_renewal(self, renewal: Renewal = "as_learned") -> None:
         """Ask the learner to begin a new epoch of the training stream."""
         ...
 

@@ -224,14 +224,15 @@ async def test_a_new_epoch_has_each_decision_once_with_its_last_reward(
 async def test_a_new_epoch_is_asked_for_once(
     training: TrainingStore, admin: AdminStore
 ) -> None:
-    assert not training.renewal_wanted()
+    assert training.renewal_wanted() == "none"
 
     admin.ask_renewal()
-    admin.ask_renewal()
+    assert training.renewal_wanted() == "as_learned"
+    admin.ask_renewal("judged_anew")
 
-    assert training.renewal_wanted()
+    assert training.renewal_wanted() == "judged_anew"
     training.renew()
-    assert not training.renewal_wanted()
+    assert training.renewal_wanted() == "none"
     assert (training.epoch(), training.began()) == (2, 0)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from policies.model import Decision, Outcome, OutcomeKind
 from policies.records import decode_decision, decode_outcome
-from server.stores.base import Activation, ActiveCatalogue, Switch
-from server.stores.sqlite.rows import load_active, load_catalogue
+from server.stores.base import Activation, ActiveCatalogue, Renewal, Switch
+from server.stores.sqlite.rows import RENEWALS, load_active, load_catalogue
 from server.stores.sqlite.schema import connect, transaction
 
 __all__ = ["SQLiteAdmin"]
@@ -107,12 +107,13 @@ class SQLiteAdmin:
                 return
             after = rows[-1][0]
 
-    def ask_renewal(self) -> None:
+    def ask_renewal(self, renewal: Renewal = "as_learned") -> None:
         """See `AdminStore.ask_renewal`."""
         with transaction(self._connection) as db:
             db.execute(
-                "update progress set renew = 1"
-                " where epoch = (select max(epoch) from progress)"
+                "update progress set renew = ?"
+                " where epoch = (select max(epoch) from progress)",
+                (RENEWALS.index(renewal),),
             )
 
     def decisions_since(self, at_ms: int, limit: int) -> list[Decision]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import get_args
 
-from server.stores.base import ActiveCatalogue
+from server.stores.base import ActiveCatalogue, Renewal
 
-__all__ = ["load_active", "load_catalogue"]
+__all__ = ["RENEWALS", "load_active", "load_catalogue"]
+
+RENEWALS: tuple[Renewal, ...] = get_args(Renewal)
+"""What is stored by its place in here."""
 
 
 def load_catalogue(db: sqlite3.Connection, version: str) -> str | None:
