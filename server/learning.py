@@ -85,7 +85,7 @@ class Learning:
 
     def step(self) -> bool:
         """Join what is new, learn what was joined; say whether there was any."""
-        wanted = self._store.renewal_wanted()
+        wanted = self._store.rebuild_asked()
         if wanted != "none":
             self.rebuild(judged_anew=wanted == "judged_anew")
         joined = self._join()
@@ -118,7 +118,7 @@ class Learning:
                 what was learned of them. What is open by today's settings stays.
         """
         _log.info("rebuilding", epoch=self._epoch, judged_anew=judged_anew)
-        self._store.renew(self._judge() if judged_anew else None)
+        self._store.begin_epoch(self._judge() if judged_anew else None)
         self._begin()
 
     def _judge(self) -> Judge:

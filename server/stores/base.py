@@ -262,7 +262,7 @@ class TrainingStore(Protocol):
         """Return how many rows the current epoch began with, which all are known."""
         ...
 
-    def renew(self, judge: Judge | None = None) -> int:
+    def begin_epoch(self, judge: Judge | None = None) -> int:
         """Begin a new epoch: each decision once, with its last reward.
 
         The decisions are in the order in which they were resolved first. Cut short, it
@@ -277,7 +277,7 @@ class TrainingStore(Protocol):
         """
         ...
 
-    def renewal_wanted(self) -> Renewal:
+    def rebuild_asked(self) -> Renewal:
         """Say whether a new epoch was asked for and has not begun."""
         ...
 
@@ -398,7 +398,7 @@ class AdminStore(Protocol):
         """
         ...
 
-    def ask_renewal(self, renewal: Renewal = "as_learned") -> None:
+    def ask_rebuild(self, renewal: Renewal = "as_learned") -> None:
         """Ask the learner to begin a new epoch of the training stream."""
         ...
 

@@ -204,7 +204,7 @@ async def test_a_new_epoch_has_each_decision_once_with_its_last_reward(
     training.append([Resolution(names[3], -1.0, 3, 8.0)], {}, None)
     news = training.changed(10, silences=False)
 
-    assert training.renew() == 2
+    assert training.begin_epoch() == 2
 
     assert (training.epoch(), training.began()) == (2, 5)
     rows = [row.resolution for row in training.stream(2, 0, 10)]
@@ -224,15 +224,15 @@ async def test_a_new_epoch_has_each_decision_once_with_its_last_reward(
 async def test_a_new_epoch_is_asked_for_once(
     training: TrainingStore, admin: AdminStore
 ) -> None:
-    assert training.renewal_wanted() == "none"
+    assert training.rebuild_asked() == "none"
 
-    admin.ask_renewal()
-    assert training.renewal_wanted() == "as_learned"
-    admin.ask_renewal("judged_anew")
+    admin.ask_rebuild()
+    assert training.rebuild_asked() == "as_learned"
+    admin.ask_rebuild("judged_anew")
 
-    assert training.renewal_wanted() == "judged_anew"
-    training.renew()
-    assert training.renewal_wanted() == "none"
+    assert training.rebuild_asked() == "judged_anew"
+    training.begin_epoch()
+    assert training.rebuild_asked() == "none"
     assert (training.epoch(), training.began()) == (2, 0)
 
 

@@ -232,7 +232,7 @@ def test_a_stream_learned_anew_ends_in_the_bytes_of_the_truth(
 
     # When the second one is asked to begin anew, and is learned
     admin = open_admin(late.url)
-    admin.ask_renewal()
+    admin.ask_rebuild()
     admin.close()
     anew, truth = late.learn(), soon.learn()
 
@@ -241,7 +241,7 @@ def test_a_stream_learned_anew_ends_in_the_bytes_of_the_truth(
     assert late.stream() == soon.stream()
     with late.opened() as (_, store):
         assert store.epoch() == 2
-        assert store.renewal_wanted() == "none"
+        assert store.rebuild_asked() == "none"
 
 
 def test_what_is_found_out_after_a_rebuild_corrects_the_new_epoch(till: Till) -> None:
@@ -291,7 +291,7 @@ def test_the_past_is_judged_by_the_settings_of_today(tmp_path: Path) -> None:
     # When the past is judged anew
     till.rewards = today
     admin = open_admin(till.url)
-    admin.ask_renewal("judged_anew")
+    admin.ask_rebuild("judged_anew")
     admin.close()
     till.learn()
 

@@ -107,8 +107,8 @@ class SQLiteAdmin:
                 return
             after = rows[-1][0]
 
-    def ask_renewal(self, renewal: Renewal = "as_learned") -> None:
-        """See `AdminStore.ask_renewal`."""
+    def ask_rebuild(self, renewal: Renewal = "as_learned") -> None:
+        """See `AdminStore.ask_rebuild`."""
         with transaction(self._connection) as db:
             db.execute(
                 "update progress set renew = ?"

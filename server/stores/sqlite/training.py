@@ -54,12 +54,12 @@ class SQLiteTraining:
         """See `TrainingStore.began`."""
         return self._latest("began")
 
-    def renewal_wanted(self) -> Renewal:
-        """See `TrainingStore.renewal_wanted`."""
+    def rebuild_asked(self) -> Renewal:
+        """See `TrainingStore.rebuild_asked`."""
         return RENEWALS[self._latest("renew")]
 
-    def renew(self, judge: Judge | None = None) -> int:
-        """See `TrainingStore.renew`.
+    def begin_epoch(self, judge: Judge | None = None) -> int:
+        """See `TrainingStore.begin_epoch`.
 
         It is copied in parts, between which others write. Until the last one nobody
         looks at the new epoch.
