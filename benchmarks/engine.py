@@ -39,7 +39,6 @@ from policies.policy import (
     LinUCBSettings,
     Policy,
     PolicySettings,
-    VowpalWabbitExploration,
     VowpalWabbitSettings,
 )
 from policies.records import encode, encode_decision

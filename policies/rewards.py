@@ -151,6 +151,10 @@ class RewardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.attribution <= 0:
             raise ValueError("attribution must be above 0")
         for currency, rate in self.rates.items():
+            if not (len(currency) == 3 and currency.isascii() and currency.isupper()):
+                raise ValueError(
+                    f"rates.{currency} must be for three letters, such as EUR"
+                )
             if not 0.0 < rate < math.inf:
                 raise ValueError(f"rates.{currency} must be above 0, not {rate}")
         self._check_clips()

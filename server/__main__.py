@@ -437,6 +437,13 @@ def rollback(
 @models.command()
 def rebuild(
     *,
+    judge_anew: Annotated[
+        bool,
+        typer.Option(
+            help="Say what each decision earned by the settings of today, and not by"
+            " those under which it was learned."
+        ),
+    ] = False,
     settings: SettingsOption = Path("settings.toml"),
     reason: ReasonOption = "",
     who: WhoOption = "",
@@ -450,7 +457,10 @@ def rebuild(
     loaded = _load(settings)
     with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
         epoch = store.ask_rebuild(
-            who=who or activation.me(), reason=reason, at_ms=worker.system_clock()
+            "judged_anew" if judge_anew else "as_learned",
+            who=who or activation.me(),
+            reason=reason,
+            at_ms=worker.system_clock(),
         )
         if not store.learner_runs():
             with Progress(console=_err, transient=True) as bar:

@@ -22,7 +22,14 @@ from server import telemetry
 from server.contests import Contests
 from server.lineage import Lineage
 from server.settings import Settings
-from server.stores.base import Joinable, StreamRow, TrainingStore, Watermark
+from server.stores.base import (
+    Joinable,
+    Judge,
+    Judgement,
+    StreamRow,
+    TrainingStore,
+    Watermark,
+)
 from server.watching import Watch
 
 __all__ = ["Learning"]
@@ -98,8 +105,9 @@ class Learning:
 
         A new epoch is begun where somebody has asked for one.
         """
-        if self._store.rebuild_asked():
-            self.rebuild()
+        wanted = self._store.rebuild_asked()
+        if wanted != "none":
+            self.rebuild(judged_anew=wanted == "judged_anew")
         joined = self._join()
         return self._learn() or joined
 
@@ -113,16 +121,36 @@ class Learning:
         """Look for signs that the world or the policy is not what it was."""
         self._watch.look()
 
-    def rebuild(self) -> None:
+    def rebuild(self, *, judged_anew: bool = False) -> None:
         """Begin a new epoch of the training stream, in which no reward was wrong.
 
         Each decision is in it once, with what it turned out to earn: whatever the
         learner, it ends in the model that would have been, had that been known at
         once. What it learned before serves until all of it is learned anew.
+
+        Args:
+            judged_anew: Whether outcomes are worth what the settings say today, and not
+                what was learned of them. What is open by today's settings stays.
         """
-        _log.info("rebuilding", epoch=self._epoch)
-        self._store.renew()
+        _log.info("rebuilding", epoch=self._epoch, judged_anew=judged_anew)
+        self._store.begin_epoch(self._judge() if judged_anew else None)
         self._begin()
+
+    def _judge(self) -> Judge:
+        """Return what judges decisions, one part of the stream after the other."""
+        clipping, now_ms = Clipping(self._rewards, ()), self._clock()
+
+        def judged(joinable: Joinable) -> Judgement | None:
+            decision, outcomes, _ = joinable
+            earned = join(decision, outcomes, self._terms_of(decision), now_ms).reward
+            if earned is None:
+                return None
+            reward = clipping.clip(earned)
+            if decision.split == "train":
+                clipping.remember(earned)
+            return Judgement(reward, None if reward == earned else earned)
+
+        return lambda joinables: [judged(joinable) for joinable in joinables]
 
     def _join(self) -> bool:
         """Append what is now known to the training stream."""

@@ -16,6 +16,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from policies.errors import OpportuneError
+from policies.model import Split
 from simulator.evaluation import POLICIES, Evaluation, Value
 from simulator.evaluation import evaluate as evaluate_log
 from simulator.logs import Log, Watcher
@@ -131,6 +132,14 @@ def evaluate(
             min=0.5, max=0.9999, help="How often an interval is to hold the truth."
         ),
     ] = 0.95,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            help="Judge by these users alone; nothing was learned from those of eval,"
+            " control and holdout.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Estimate what other policies would have earned.
 
@@ -147,7 +156,9 @@ def evaluate(
     """  # noqa: D301 - as above
     with _told(), Log(log) as opened, _progress() as watcher:
         names = policy or list(POLICIES)
-        result = evaluate_log(opened, names, confidence=confidence, watcher=watcher)
+        result = evaluate_log(
+            opened, names, confidence=confidence, split=split, watcher=watcher
+        )
     _print_evaluation(result)
     _write(json, result)
 

@@ -32,6 +32,7 @@ from policies.model import (
     Decision,
     Features,
     FloatArray,
+    Split,
 )
 from policies.policy import EpsilonGreedy, Policy, PolicySettings
 from policies.reward_model import cross_fit
@@ -158,6 +159,7 @@ def evaluate(
     policies: Sequence[str] = POLICIES,
     *,
     confidence: float = 0.95,
+    split: Split | None = None,
     watcher: Watcher | None = None,
 ) -> Evaluation:
     """Estimate what policies would have earned on the decisions of a log.
@@ -169,21 +171,26 @@ def evaluate(
             without exploration), `fixed:OFFER_ID`, `fixed:no_offer`, or the path of
             a settings file whose `[policy]` then learns the whole stream.
         confidence: How often an interval is to hold the true value, in (0, 1).
+        split: Which part of the users to judge by; by all of them without it.
         watcher: Is told how far it is.
 
     Raises:
         LogError: If no decision has a reward, or the log lacks what they name.
         TargetError: If there is no such policy.
     """
-    return _Evaluating(log, confidence, watcher or (lambda *_: None)).run(policies)
+    evaluating = _Evaluating(log, confidence, split, watcher or (lambda *_: None))
+    return evaluating.run(policies)
 
 
 class _Evaluating:
     """One evaluation under way."""
 
-    def __init__(self, log: Log, confidence: float, watcher: Watcher) -> None:
+    def __init__(
+        self, log: Log, confidence: float, split: Split | None, watcher: Watcher
+    ) -> None:
         self._log = log
         self._confidence = confidence
+        self._split = split
         self._watcher = watcher
         self._codes: dict[str, int] = {}
         self._notes: list[str] = []
@@ -218,7 +225,11 @@ class _Evaluating:
                 for value in self._values(target, answers, rows)
             ),
             about={target.name: target.about for target in targets},
-            trained_on_log=tuple(target.name for target in targets if target.trained),
+            trained_on_log=tuple(
+                target.name
+                for target in targets
+                if target.trained and self._split in (None, "train")
+            ),
             notes=tuple(self._notes),
         )
 
@@ -236,9 +247,11 @@ class _Evaluating:
             except msgspec.DecodeError as error:
                 wrong = f"decision {decision_id} cannot be read: {error}"
                 raise LogError(log.path, wrong) from None
+            policy = key.policy
+            if self._split not in (None, key.split):
+                continue
             count += 1
             silent += key.chosen == NO_OFFER
-            policy = key.policy
             self._watch("reading decisions", position - log.first, log.last - log.first)
         return count, silent, policy
 
@@ -250,6 +263,8 @@ class _Evaluating:
             if record is None:
                 continue
             decision = log.read(record, f"decision {resolution.decision_id}")
+            if self._split not in (None, decision.split):
+                continue
             catalogue = log.catalogue(decision.catalogue)
             yield _Row(
                 decision,
@@ -272,6 +287,11 @@ class _Evaluating:
                 self._code(action)
         if not rows.rewards:
             gone = "none of the decisions that have a reward is in the log any more"
+            if self._split is not None:
+                gone = (
+                    f"no decision for users of the split {self._split} has a reward;"
+                    " [policy.split] in the server's settings says who they are"
+                )
             raise LogError(self._log.path, gone)
         return rows
 

@@ -18,7 +18,7 @@ import msgspec
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.errors import FileError, OpportuneError
-from policies.model import Decision, Resolution
+from policies.model import Decision, Resolution, Split
 from policies.policy import PolicySettings
 from policies.records import decode_decision
 
@@ -58,11 +58,12 @@ class Record(NamedTuple):
 
 
 class Key(msgspec.Struct, frozen=True, gc=False):
-    """What says by which policy and model a decision was made, and what it chose."""
+    """What says by which policy and model a decision was made, for whom, and what."""
 
     policy: str
     model: str
     chosen: int
+    split: Split = "train"
 
 
 class StreamRow(NamedTuple):

@@ -19,9 +19,12 @@ from server.stores.values import (
     Hold,
     Joinable,
     JoinState,
+    Judge,
+    Judgement,
     LeaseLostError,
     LedgerEntry,
     ModelChange,
+    Renewal,
     Reported,
     Resolved,
     Settlement,
@@ -50,9 +53,12 @@ __all__ = [
     "Hold",
     "JoinState",
     "Joinable",
+    "Judge",
+    "Judgement",
     "LeaseLostError",
     "LedgerEntry",
     "ModelChange",
+    "Renewal",
     "Reported",
     "Resolved",
     "ServingStore",
@@ -274,11 +280,15 @@ class TrainingStore(Protocol):
         """Return the current epoch of the training stream."""
         ...
 
-    def renew(self) -> int:
+    def begin_epoch(self, judge: Judge | None = None) -> int:
         """Begin a new epoch: each decision once, with its last reward.
 
         The decisions are in the order in which they were resolved first. Cut short, it
         has changed nothing, and can be called again.
+
+        Args:
+            judge: Says what they are to have earned instead; it is called for one part
+                of them after the other.
 
         Returns:
             The new epoch.
@@ -334,7 +344,7 @@ class TrainingStore(Protocol):
         """Return how many rows the current epoch of the stream has."""
         ...
 
-    def rebuild_asked(self) -> bool:
+    def rebuild_asked(self) -> Renewal:
         """Say whether somebody asked for a new epoch."""
         ...
 
@@ -560,7 +570,14 @@ class AdminStore(Protocol):
         """Say whether a learner is at work on this store."""
         ...
 
-    def ask_rebuild(self, *, who: str, reason: str, at_ms: int) -> int:
+    def ask_rebuild(
+        self,
+        renewal: Renewal = "as_learned",
+        *,
+        who: str,
+        reason: str,
+        at_ms: int,
+    ) -> int:
         """Ask the learner to begin a new epoch; return the present one."""
         ...
 

@@ -19,9 +19,12 @@ __all__ = [
     "Hold",
     "JoinState",
     "Joinable",
+    "Judge",
+    "Judgement",
     "LeaseLostError",
     "LedgerEntry",
     "ModelChange",
+    "Renewal",
     "Reported",
     "Resolved",
     "Settlement",
@@ -370,6 +373,25 @@ class Joinable(NamedTuple):
     decision: Decision
     outcomes: list[Outcome]
     state: JoinState
+
+
+class Judgement(NamedTuple):
+    """What a decision is to have earned.
+
+    Attributes:
+        reward: What is learned of it.
+        earned: What that was before it was clipped; none where that is the reward.
+    """
+
+    reward: float
+    earned: float | None = None
+
+
+Judge = Callable[[Sequence[Joinable]], Sequence[Judgement | None]]
+"""Says of decisions, in order, what they are to have earned; none for as it was."""
+
+Renewal = Literal["none", "as_learned", "judged_anew"]
+"""Whether a new epoch is wanted: with the last rewards, or by today's settings."""
 
 
 class StreamRow(NamedTuple):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
 import pytest
 
 from policies.model import Money, Outcome, Resolution
 from policies.releasing import Release
-from server.stores.base import ServingStore, Snapshot, TrainingStore
+from server.stores.base import AdminStore, ServingStore, Snapshot, TrainingStore
 from tests.contracts.stores import decision, name_of, outcome, put, tell
 
 # --- The training stream ----------------------------------------------------------
@@ -186,6 +187,68 @@ async def test_what_was_joined_is_remembered(
         assert training.joinable([name])[0].state == (revision, reward, reward)
     training.append([], {name: 7}, None)
     assert training.joinable([name])[0].state == (2, 0.99, 0.99)
+
+
+# --- Epochs -----------------------------------------------------------------------
+
+
+async def test_a_new_epoch_has_each_decision_once_with_its_last_reward(
+    store: ServingStore, training: TrainingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.stores.sqlite.training._COPIED", 2)
+    names = await put_many(store, 5)
+    watermark = training.changed(3, silences=False)[1]
+    first = [Resolution(n, 0.1 * at) for at, n in enumerate(names)]
+    training.append(first, dict.fromkeys(names), watermark)
+    corrected = Resolution(names[1], 7.0, 2, 0.1, earned=9.0)
+    training.append([corrected, Resolution(names[3], 8.0, 2, 0.3)], {}, None)
+    training.append([Resolution(names[3], -1.0, 3, 8.0)], {}, None)
+    news = training.changed(10, silences=False)
+
+    assert training.begin_epoch() == 2
+
+    assert training.epoch() == 2
+    rows = [row.resolution for row in training.stream(2, 0, 10)]
+    assert rows == [
+        Resolution(names[0], 0.0),
+        Resolution(names[1], 7.0, earned=9.0),
+        Resolution(names[2], 0.2),
+        Resolution(names[3], -1.0),
+        Resolution(names[4], 0.4),
+    ]
+    assert len(training.stream(1, 0, 10)) == 8, "what was written stays"
+    assert training.changed(10, silences=False) == news
+    assert training.joinable([names[1]])[0].state == (1, 7.0, 9.0)
+    assert training.latest_snapshot("a") is None
+
+
+async def test_a_new_epoch_is_asked_for_once(
+    training: TrainingStore, admin: AdminStore
+) -> None:
+    assert training.rebuild_asked() == "none"
+
+    admin.ask_rebuild(who="grace", reason="", at_ms=0)
+    assert training.rebuild_asked() == "as_learned"
+    admin.ask_rebuild("judged_anew", who="grace", reason="", at_ms=1)
+
+    assert training.rebuild_asked() == "judged_anew"
+    training.begin_epoch()
+    assert training.rebuild_asked() == "none"
+    assert training.epoch() == 2
+
+
+async def test_the_last_rewards_of_those_who_teach_are_known_as_they_were_earned(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    names = await put_many(store, 3)
+    aside = msgspec.structs.replace(decision(user="aside"), split="eval")
+    await put(store, aside)
+    rows = [Resolution(n, float(at), earned=at + 0.5) for at, n in enumerate(names)]
+    training.append([*rows, Resolution(name_of(aside), 99.0)], {}, None)
+    training.append([Resolution(names[0], 50.0, 2, 0.0)], {}, None)
+
+    assert training.recent_rewards(10) == [0.5, 1.5, 2.5]
+    assert training.recent_rewards(2) == [1.5, 2.5]
 
 
 async def test_unknown_decisions_are_not_joinable(

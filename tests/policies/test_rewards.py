@@ -56,6 +56,7 @@ def test_every_worth_is_a_setting() -> None:
         ({"wait": Duration(91 * 86_400_000)}, "wait must be above 0 to 90d"),
         ({"default": math.nan}, "default must be finite"),
         ({"aggregate": "last"}, "aggregate"),
+        ({"rates": {"euro": 1.1}}, r"rates\.euro must be for three letters"),
         ({"rates": {"EUR": 0.0}}, r"rates\.EUR must be above 0"),
         ({"clip_min": -math.inf}, "clip_min must be finite"),
         ({"clip_min": 1.0, "clip_max": 0.5}, "clip_max must not be below clip_min"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from policies.catalogue import read
+from policies.catalogue import Catalogue, read
 from policies.engine import Past, decide, silence
 from policies.identity import decision_id, root_key
 from policies.joiner import join, terms_of
@@ -33,7 +33,7 @@ from policies.policy import (
     PolicySettings,
     VowpalWabbitSettings,
 )
-from policies.rewards import RewardSettings
+from policies.rewards import Amount, RewardSettings
 from policies.training import fold
 
 NOON_MS = 1_795_262_400_000
@@ -72,6 +72,7 @@ def live(
     taste: Taste,
     learner: LearnerSettings,
     rewards: RewardSettings,
+    shop: Catalogue = SHOP,
     count: int = 2_000,
 ) -> list[Decision]:
     """Let users come, one each minute, and learn what each did; return the decisions.
@@ -91,18 +92,18 @@ def live(
             context=Context(segment=segment),
         )
         decision = decide(
-            opportunity, catalogue=SHOP, past=Past(), policy=policy
+            opportunity, catalogue=shop, past=Past(), policy=policy
         ).decision
-        action = SHOP.actions[decision.chosen]
+        action = shop.actions[decision.chosen]
         outcomes = [Outcome("s", "shown", NOON_MS)]
         if decision.chosen != NO_OFFER:
             kind = taste(segment, action)
             if kind is not None:
                 outcomes.append(Outcome("o", kind, NOON_MS + 1))
-        terms = terms_of(rewards, SHOP.spec, action)
+        terms = terms_of(rewards, shop.spec, action)
         earned = join(decision, outcomes, terms, NOON_MS + DAY_MS).reward
         assert earned is not None
-        fold(policy, Resolution(opportunity.decision_id, earned), decision, SHOP)
+        fold(policy, Resolution(opportunity.decision_id, earned), decision, shop)
         decisions.append(decision)
     return decisions
 
@@ -144,6 +145,51 @@ def test_showing_must_earn_more_than_the_attention_it_takes(
 
     # Then silence is what earns more, or what does not
     assert silent(decisions) > 0.9 if quiet else silent(decisions) < 0.1
+
+
+# Tea costs 10 and is worth 8 to the shop, or with the discount 6 and 4.
+DISCOUNTS = read(
+    """
+    [placements.list]
+
+    [offers.tea]
+    placements = ["list"]
+    price = 1000
+    margin = 800
+
+    [offers.tea_less]
+    placements = ["list"]
+    price = 600
+    list_price = 1000
+    discount = 400
+    margin = 400
+    """
+)
+
+
+def test_a_discount_is_for_those_with_whom_it_pays() -> None:
+    # Given some of whom it moves half instead of a tenth, and others who mostly buy it
+    # anyway
+    def taste(segment: str, action: Action) -> OutcomeKind | None:
+        less = action.offer_id == "tea_less"
+        chances = {"busy": (0.1, 0.5), "idle": (0.5, 0.6)}[segment]
+        bought = chance(segment, action.name, next(numbers)) < chances[less]
+        return "accepted" if bought else None
+
+    numbers = iter(range(10**6))
+    rewards = RewardSettings({"accepted": Amount("margin", factor=0.001)})
+
+    # When it is learned what is left of the price
+    decisions = live(taste, LinUCBSettings(alpha=0.2), rewards, shop=DISCOUNTS)[-800:]
+
+    # Then the first are offered the discount, and the others are not
+    for segment, wanted in (("busy", "tea_less"), ("idle", "tea")):
+        offered = [
+            DISCOUNTS.actions[d.chosen].offer_id
+            for d in decisions
+            if d.opportunity.context.segment == segment
+        ]
+        assert offered.count(wanted) / len(offered) > 0.9
 
 
 def test_silence_is_for_those_who_are_annoyed() -> None:

@@ -9,9 +9,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from policies.model import Decision, Outcome, Resolution
+from policies.model import Decision, Outcome, OutcomeKind, Resolution
 from policies.policy import LearnerSettings, LinUCBSettings, Policy, PolicySettings
 from policies.rewards import RewardSettings
+from policies.toml import Duration
 from server.stores.base import Snapshot, TrainingStore
 from server.stores.opening import open_admin, open_serving
 from server.stores.sqlite.training import SQLiteTraining
@@ -240,7 +241,7 @@ def test_a_stream_learned_anew_ends_in_the_bytes_of_the_truth(
     assert late.stream() == soon.stream()
     with late.opened() as (_, store):
         assert store.epoch() == 2
-        assert not store.rebuild_asked()
+        assert store.rebuild_asked() == "none"
 
 
 def test_what_is_found_out_after_a_rebuild_corrects_the_new_epoch(till: Till) -> None:
@@ -260,6 +261,50 @@ def test_what_is_found_out_after_a_rebuild_corrects_the_new_epoch(till: Till) ->
 
     name = name_of(decision)
     assert till.stream() == [Resolution(name, 1.0), Resolution(name, 0.0, 2, 1.0)]
+
+
+def test_the_past_is_judged_by_the_settings_of_today(tmp_path: Path) -> None:
+    # Given a stream of rewards that were found out bit by bit under other settings, in
+    # which some are open by those of today
+    before = RewardSettings(attention_cost=0.3, wait=Duration(MINUTE_MS))
+    today = RewardSettings(
+        {"accepted": 5.0, "clicked": 0.5}, attention_cost=0.0, clip_max=4.0
+    )
+    till, fresh = Till(tmp_path / "till.db", before), Till(tmp_path / "f.db", today)
+    reports = []
+    for number in range(40):
+        kinds: tuple[OutcomeKind, ...] = (
+            ("shown", "clicked"),
+            ("shown", "accepted"),
+            ("shown", "accepted", "refunded"),
+            ("shown",),
+        )[number % 4]
+        reports.append((till.decide(user_id=f"user-{number}"), till.said(*kinds)))
+    for decision, outcomes in reports:
+        till.report((decision, outcomes[:2]))
+    till.learn()
+    till.report(*reports)
+    till.now_ms += DAY_MS
+    till.learn()
+    fresh.now_ms = till.now_ms
+
+    # When the past is judged anew
+    till.rewards = today
+    admin = open_admin(till.url)
+    admin.ask_rebuild("judged_anew", who="grace", reason="", at_ms=0)
+    admin.close()
+    till.learn()
+
+    # Then it is worth what the settings of today say, and the same once more
+    fresh.report(*reports)
+    fresh.learn()
+    worths = {row.decision_id: (row.reward, row.earned) for row in fresh.stream()}
+    judged = {row.decision_id: (row.reward, row.earned) for row in till.stream()}
+    assert worths == judged
+    assert {(4.0, 5.0), (0.5, None), (0.0, None)} == set(judged.values())
+    till.report((reports[0][0], till.said("viewed")))
+    till.learn()
+    assert len(till.stream()) == 40
 
 
 class _KilledError(Exception):

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from policies.model import Context
-from policies.policy import EpsilonGreedy, PolicySettings, VowpalWabbitSettings
+from policies.policy import (
+    EpsilonGreedy,
+    LinUCBSettings,
+    PolicySettings,
+    VowpalWabbitSettings,
+)
+from policies.splits import SplitSettings
 from simulator import Evaluation, Log, LogError, TargetError, Value, evaluate
 from tests.simulator import worlds
 from tests.simulator.worlds import TASTES, World
@@ -300,3 +306,39 @@ def test_a_policy_that_there_is_not_is_refused(
 
     with pytest.raises(TargetError, match=told):
         evaluated(uniform_world, policy.format(tmp_path))
+
+
+# --- Users who teach nothing -------------------------------------------------------
+
+
+def test_a_policy_is_judged_by_users_from_whom_it_has_learned_nothing(
+    tmp_path: Path,
+) -> None:
+    # Given a shop that keeps a third of its users from the learner
+    settings = PolicySettings(
+        LinUCBSettings(dim=8), EpsilonGreedy(epsilon=0.5), split=SplitSettings(eval=0.3)
+    )
+    world = World(tmp_path / "opportune.db", settings)
+    world.live(600, every=200)
+    aside = [d for d in world.decisions if d.split == "eval"]
+
+    # When policies are judged by those, or by those who teach
+    with Log(world.path) as log:
+        fair = evaluate(log, ["latest", "logged"], split="eval")
+        taught = evaluate(log, ["latest"], split="train")
+
+    # Then there are as many as were set aside, and the first judgement is fair
+    assert (fair.decisions, fair.rewarded) == (len(aside), len(aside))
+    assert taught.decisions == 600 - len(aside)
+    assert (fair.trained_on_log, taught.trained_on_log) == ((), ("latest",))
+    accepted = sum("accepted" in world.taste(d) for d in aside) / len(aside)
+    logged = next(v for v in fair.values if v.policy == "logged")
+    assert logged.value == pytest.approx(accepted)
+
+
+def test_a_split_of_which_there_is_nobody_is_told(uniform_world: World) -> None:
+    with (
+        Log(uniform_world.path) as log,
+        pytest.raises(LogError, match="no decision for users of the split control"),
+    ):
+        evaluate(log, split="control")

@@ -317,7 +317,7 @@ def uniform(text: str) -> float:
 def restart_stream(world: World) -> None:
     """Begin a new epoch of the training stream, as a rebuild does."""
     store = open_training(f"sqlite:///{world.path}")
-    store.renew()
+    store.begin_epoch()
     store.close()
 
 

@@ -15,6 +15,7 @@ from server.stores.base import (
     ActiveCatalogue,
     Contest,
     ModelChange,
+    Renewal,
     Resolved,
     Snapshot,
     StoredModel,
@@ -188,11 +189,18 @@ class SQLiteAdmin:
         """See `AdminStore.learner_runs`."""
         return learner_runs(self._path)
 
-    def ask_rebuild(self, *, who: str, reason: str, at_ms: int) -> int:
+    def ask_rebuild(
+        self,
+        renewal: Renewal = "as_learned",
+        *,
+        who: str,
+        reason: str,
+        at_ms: int,
+    ) -> int:
         """See `AdminStore.ask_rebuild`."""
         epoch = self.epoch()
         with transaction(self._connection) as db:
-            models.ask_rebuild(db, epoch, who=who, reason=reason, at_ms=at_ms)
+            models.ask_rebuild(db, epoch, renewal, who=who, reason=reason, at_ms=at_ms)
         return epoch
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from policies.releasing import Model, Release, name_of
 from server.stores.values import (
     Contest,
     ModelChange,
+    Renewal,
     Resolved,
     Snapshot,
     StoredModel,
@@ -175,19 +176,26 @@ def load_changes(db: sqlite3.Connection, limit: int) -> list[ModelChange]:
 
 
 def ask_rebuild(
-    db: sqlite3.Connection, epoch: int, *, who: str, reason: str, at_ms: int
+    db: sqlite3.Connection,
+    epoch: int,
+    renewal: Renewal,
+    *,
+    who: str,
+    reason: str,
+    at_ms: int,
 ) -> None:
     """Ask the learner for a new epoch after this one."""
-    _note(db, ModelChange(0, "", _REBUILD, f"{epoch}.0", at_ms, who, reason))
+    _note(db, ModelChange(0, renewal, _REBUILD, f"{epoch}.0", at_ms, who, reason))
 
 
-def rebuild_asked(db: sqlite3.Connection, epoch: int) -> bool:
-    """Say whether a new epoch was asked for after this one."""
+def rebuild_asked(db: sqlite3.Connection, epoch: int) -> Renewal:
+    """Say which new epoch was asked for last after this one."""
     row = db.execute(
-        "select 1 from model_change where what = ? and model = ?",
+        "select subject from model_change where what = ? and model = ?"
+        " order by position desc limit 1",
         (_REBUILD, f"{epoch}.0"),
     ).fetchone()
-    return row is not None
+    return "none" if row is None else row[0]
 
 
 def load_lineup(db: sqlite3.Connection) -> Lineup | None:

@@ -18,7 +18,9 @@ from server.stores.base import (
     Contest,
     Joinable,
     JoinState,
+    Judge,
     ModelChange,
+    Renewal,
     Resolved,
     Snapshot,
     StreamRow,
@@ -33,6 +35,8 @@ from server.stores.sqlite.rows import load_catalogue
 from server.stores.sqlite.schema import connect, transaction
 
 __all__ = ["SQLiteTraining"]
+
+_Earned = tuple[str, float, float | None]
 
 _COPIED = 2_000
 _LEARNER_WAIT_S = 10.0
@@ -56,8 +60,8 @@ class SQLiteTraining:
         """See `TrainingStore.epoch`."""
         return self._progress()[0]
 
-    def renew(self) -> int:
-        """See `TrainingStore.renew`.
+    def begin_epoch(self, judge: Judge | None = None) -> int:
+        """See `TrainingStore.begin_epoch`.
 
         It is copied in parts, between which others write. Until the last one nobody
         looks at the new epoch.
@@ -75,19 +79,30 @@ class SQLiteTraining:
             ).fetchall()
             if not rows:
                 break
+            values = [row[1:] for row in rows]
+            if judge is not None:
+                values = self._judged(values, judge)
             with transaction(self._connection) as db:
                 db.executemany(
                     "insert into resolution"
                     " (epoch, position, decision_id, reward, revision, earned)"
                     " values (?, ?, ?, ?, 1, ?)",
                     [
-                        (epoch + 1, at, *row[1:])
-                        for at, row in enumerate(rows, start=done + 1)
+                        (epoch + 1, at, *row)
+                        for at, row in enumerate(values, start=done + 1)
                     ],
                 )
             position, done = rows[-1][0], done + len(rows)
         with transaction(self._connection) as db:
             db.execute("update joined set revision = 1 where revision > 1")
+            if judge is not None:
+                db.execute(
+                    "update joined set reward = r.reward, earned = r.earned"
+                    " from resolution r where r.epoch = ?"
+                    " and r.decision_id = joined.decision_id"
+                    " and (joined.reward <> r.reward or joined.earned is not r.earned)",
+                    (epoch + 1,),
+                )
             db.execute(
                 "insert into progress"
                 " (epoch, outcome_position, decision_position)"
@@ -96,6 +111,19 @@ class SQLiteTraining:
                 (epoch,),
             )
         return epoch + 1
+
+    def _judged(self, rows: Sequence[_Earned], judge: Judge) -> list[_Earned]:
+        """Return the rows with what they are to have earned."""
+        found = self.joinable([decision_id for decision_id, _, _ in rows])
+        judged = {
+            joinable.decision.opportunity.decision_id: judgement
+            for joinable, judgement in zip(found, judge(found), strict=True)
+            if judgement is not None
+        }
+        return [
+            (decision_id, *judged.get(decision_id, (reward, earned)))
+            for decision_id, reward, earned in rows
+        ]
 
     def _forget(self, epoch: int) -> None:
         """Drop what is left of an epoch that never began."""
@@ -252,7 +280,7 @@ class SQLiteTraining:
         ).fetchone()
         return int(length)
 
-    def rebuild_asked(self) -> bool:
+    def rebuild_asked(self) -> Renewal:
         """See `TrainingStore.rebuild_asked`."""
         return models.rebuild_asked(self._connection, self.epoch())
 
