@@ -77,8 +77,6 @@ class Contests:
         self._tried = self._kept = store.tried()
         self._counts: dict[str, int] = {}
         self._lineup = settings.lineup(store.lineup())
-        for policy in settings.policies.values():
-            store.register(policy.version, policy.to_json())
         self._tell()
 
     @property

@@ -78,6 +78,13 @@ class Guarding:
                 value itself is told nowhere.
         """
         context, moment = opportunity.context, opportunity.context.moment
+        if (
+            self._known(context.features)
+            and (not moment.features or self._known(moment.features))
+            and not self._suspicious(context.role)
+            and not self._suspicious(context.segment)
+        ):
+            return opportunity
         here = f"{at}context."
         problems: list[Problem] = []
         role = self._text(context.role, f"{here}role", problems)
@@ -104,6 +111,17 @@ class Guarding:
             context, role=role, segment=segment, features=features, moment=moment
         )
         return msgspec.structs.replace(opportunity, context=admitted)
+
+    def _known(self, features: dict[str, FeatureValue]) -> bool:
+        """Say whether all categories were let in before."""
+        for name, value in features.items():
+            if value.__class__ is str and value not in self._seen.get(name, ()):
+                return False
+        return True
+
+    def _suspicious(self, text: str) -> bool:
+        """Say whether a text could be what is refused, at first glance."""
+        return text != "" and ("@" in text or text.strip()[:1] in _FIRST)
 
     def _text(self, text: str, field: str, problems: list[Problem]) -> str:
         if not text or not self._is_pii(text):

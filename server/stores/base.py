@@ -402,10 +402,6 @@ class TrainingStore(Protocol):
         """Let policies share the traffic otherwise, and note it."""
         ...
 
-    def register(self, version: str, settings: str) -> None:
-        """Keep the settings of a policy."""
-        ...
-
     def tried(self) -> Tried:
         """Return how far challengers have been tried."""
         ...

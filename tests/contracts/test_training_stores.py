@@ -8,8 +8,18 @@ import msgspec
 import pytest
 
 from policies.model import Money, Outcome, Resolution
+from policies.promotion import Lineup
 from policies.releasing import Release
-from server.stores.base import AdminStore, ServingStore, Snapshot, TrainingStore
+from server.stores.base import (
+    AdminStore,
+    Contest,
+    ModelChange,
+    ServingStore,
+    Snapshot,
+    TrainingStore,
+    Trial,
+    Tried,
+)
 from tests.contracts.stores import decision, name_of, outcome, put, tell
 
 # --- The training stream ----------------------------------------------------------
@@ -334,3 +344,134 @@ async def test_maintenance_loses_nothing(
     training.maintain()
 
     assert training.changed(100, silences=False)[0] == names
+
+
+async def test_what_serves_and_what_a_learner_began_with_is_kept(
+    store: ServingStore, training: TrainingStore, admin: AdminStore
+) -> None:
+    epoch = training.epoch()
+    kept = Release((epoch, 1), canary=(epoch, 2), previous=(epoch, 3))
+    for position in range(6):
+        snapshot = Snapshot("a", epoch, position, b"%d" % position, at_ms=position)
+        training.publish(snapshot, keep=1, release=lambda _: kept)
+
+    positions = [model.position for model in admin.models("a")]
+
+    assert positions == [5, 3, 2, 1, 0]
+    assert admin.models("a")[0].at_ms == 5
+    warm = training.warm("a")
+    assert warm is not None
+    assert warm.body == b"0"
+    assert training.warm("b") is None
+    assert await store.release("a") == training.release("a") == admin.release("a")
+
+
+def test_what_was_done_to_models_is_noted_and_nothing_is_where_nothing_changed(
+    training: TrainingStore, admin: AdminStore
+) -> None:
+    release = Release((1, 7), at_ms=5, who="ada", reason="why")
+
+    assert training.change_release("a", lambda before: before) is None
+    assert admin.change_release("a", lambda _: release, "promote") == release
+    assert admin.change_release("a", lambda before: before, "promote") == release
+
+    (note,) = admin.model_changes(10)
+    assert note[1:] == ("a", "promote", "1.7", 5, "ada", "why")
+
+
+async def test_the_line_up_that_was_recorded_last_holds(
+    store: ServingStore, training: TrainingStore, admin: AdminStore
+) -> None:
+    assert await store.lineup() is None
+    first, second = Lineup("x", {"y": 0.5}), Lineup("y", {}, {"x": 3})
+
+    training.change_lineup(first, None)
+    assert await store.lineup() == training.lineup() == admin.lineup() == first
+    note = ModelChange(0, "y", "promote", "", 9, "ada", "")
+    admin.change_lineup(second, note)
+
+    assert await store.lineup() == training.lineup() == admin.lineup() == second
+    assert [change.subject for change in admin.model_changes(10)] == ["y"]
+
+
+async def test_trials_are_of_a_decision_each_once_and_end_with_their_window(
+    store: ServingStore, training: TrainingStore, admin: AdminStore
+) -> None:
+    # Given trials of decisions, of one of which the reward is known
+    names = await put_many(store, 4)
+    training.append([Resolution(names[1], 0.5)], {names[1]: None}, None)
+    trials = [Trial("new", "old", name, 2.0, 1.0, agrees=True) for name in names]
+    training.record_trials(trials, Tried(4, 1, 1))
+    training.record_trials(trials[:1], Tried(5, 1, 2))
+
+    # When they are read, each is there once, with what it has earned
+    rows = training.trials("new", "old", after=0, limit=10)
+    assert [row.reward for row in rows] == [0.0, 0.5, 0.0, 0.0]
+    assert training.trials("new", "other", after=0, limit=10) == []
+    assert len(training.trials("new", "old", after=rows[0].position, limit=2)) == 2
+    assert training.tried() == Tried(5, 1, 2)
+
+    # Then a window ends those up to it, whose positions no other gets
+    last = rows[-1].position
+    contest = Contest("new", "old", last, 7, 4, 1.0, 0.1, -0.1, 0.3, "open")
+    training.record_contest(contest)
+    assert training.trials("new", "old", after=0, limit=10) == []
+    assert training.contests("new", "old", 5) == [contest]
+    assert admin.contests("new", "old", 5) == [contest]
+    training.record_trials(trials[:1], Tried(5, 1, 2))
+    assert training.trials("new", "old", after=0, limit=1)[0].position > last
+
+
+async def test_silences_are_those_that_could_have_been_something_else(
+    store: ServingStore, training: TrainingStore
+) -> None:
+    await put_many(store, 6)
+
+    found, seen = training.silences(0, 4)
+
+    assert [one.chosen for one in found] == [0, 0]
+    assert training.silences(seen, 10)[0][0].opportunity.user_id == "user-4"
+    assert training.silences(6, 10) == ([], 6)
+
+
+async def test_the_latest_decisions_come_with_what_they_earned(
+    store: ServingStore, training: TrainingStore, admin: AdminStore
+) -> None:
+    made = [decision(user=f"user-{n}", at_ms=1_000 * n) for n in range(1, 9)]
+    for one in made:
+        await put(store, one)
+    training.append([Resolution(name_of(made[2]), 0.5)], {}, None)
+    training.append([], {name_of(made[2]): None}, None)
+
+    assert [found.decision for found in admin.recent(3)] == made[:-4:-1]
+    before = training.recent(2, before_ms=3_500)
+    assert [found.decision for found in before] == [made[2], made[1]]
+    assert training.recent(5, before_ms=999) == []
+    assert training.recent(1, before_ms=10**9)[0].decision == made[-1]
+
+
+async def test_a_new_epoch_has_each_decision_once_with_its_last_reward(
+    store: ServingStore, training: TrainingStore, admin: AdminStore
+) -> None:
+    names = await put_many(store, 3)
+    waits = dict.fromkeys(names[:2])
+    first = [Resolution(names[1], 0.1), Resolution(names[0], 0.2)]
+    training.append(first, waits, None)
+    training.append([Resolution(names[1], 0.9, 2)], waits, None)
+    watermark = training.changed(10, silences=False)
+    assert not training.rebuild_asked()
+    assert admin.ask_rebuild(who="ada", reason="", at_ms=1) == 1
+    assert training.rebuild_asked()
+
+    assert training.begin_epoch() == 2
+
+    assert not training.rebuild_asked()
+    assert admin.epoch() == training.epoch() == 2
+    rows = training.stream(2, 0, 10)
+    assert training.stream_length() == 2
+    assert [row.resolution for row in rows] == [
+        Resolution(names[1], 0.9),
+        Resolution(names[0], 0.2),
+    ]
+    assert training.changed(10, silences=False) == watermark
+    assert admin.learner_runs()

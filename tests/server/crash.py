@@ -34,6 +34,7 @@ from opportune.v1 import (
     ReportOutcomeRequest,
 )
 from policies import catalogue as catalogues
+from policies.health import check as check_fit
 from policies.identity import decision_id, root_key
 from policies.model import NO_HISTORY, Context, Decision, Opportunity, Outcome
 from policies.policy import Policy, PolicySettings
@@ -144,6 +145,7 @@ def learn(settings_path: Path, *, statement: int = 0) -> None:
         settings.rewards,
         keep=settings.learning.snapshots,
         clock=lambda: LATER_MS,
+        settings=settings,
     )
     while learning.step():
         learning.publish()
@@ -202,6 +204,25 @@ def folded(settings_path: Path) -> tuple[int, bytes]:
     store.close()
     assert [row.position for row in rows] == list(range(1, len(rows) + 1))
     return len(rows), policy.save()
+
+
+def pointers(settings_path: Path) -> list[str]:
+    """Return what serves of every learner, all of it whole; fail if any is not."""
+    settings = read_settings(settings_path)
+    store = open_training(settings.store.url)
+    found: list[str] = []
+    for policy in settings.policies.values():
+        release = store.release(policy.learner_version)
+        assert release is not None
+        serving = store.latest_snapshot(
+            policy.learner_version, before=release.serving[1] + 1
+        )
+        assert serving is not None
+        assert serving.version == release.serving
+        check_fit(Policy(policy, serving.body), catalogues.read(CATALOGUE))
+        found.append(serving.model)
+    store.close()
+    return found
 
 
 def stream(settings_path: Path) -> list[tuple[object, ...]]:
@@ -333,6 +354,14 @@ publish = "50ms"
 snapshots = 3
 """
 
+CHALLENGER = """
+[[challengers]]
+name = "other"
+[challengers.policy.learner]
+kind = "linucb"
+dim = 16
+"""
+
 app = typer.Typer(add_completion=False)
 
 
@@ -366,6 +395,7 @@ def campaign(
             asyncio.run(fill(settings, 300))
             lives(settings, [*(generator.randint(1, 120) for _ in range(9)), 150])
             assert body(settings) == folded(settings)
+            pointers(settings)
             (here / "server").mkdir()
             settings = kit.write_settings(here / "server", CATALOGUE, text)
             with kit.serving(settings) as serving:

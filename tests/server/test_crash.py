@@ -110,6 +110,24 @@ def test_two_workers_keep_a_cap_exactly_and_end_when_who_started_them_is_killed(
         assert not alive
 
 
+def test_a_learner_that_is_killed_around_publishing_leaves_a_model_that_serves(
+    tmp_path: Path,
+) -> None:
+    # Given a learner with a challenger, of which every publication is killed somewhere
+    text = crash.SETTINGS.format(workers=1, learner="linucb") + crash.CHALLENGER
+    settings = kit.write_settings(tmp_path, crash.CATALOGUE, text)
+    asyncio.run(crash.fill(settings, 120))
+    once = [*range(15, 120, 7)]
+
+    # When it lives on after each of them
+    killed = crash.lives(settings, [*once, 10_000])
+
+    # Then what serves is whole, of each learner, and has learned all there was
+    assert killed >= len(once)
+    rows = len(crash.stream(settings))
+    assert crash.pointers(settings) == [f"1.{rows}"] * 2
+
+
 def test_a_server_learns_while_it_serves_and_leaves_nothing_running(
     tmp_path: Path,
     server_process: Callable[..., kit.Serving],

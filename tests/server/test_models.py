@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import msgspec
 import numpy as np
 import prometheus_client
@@ -19,7 +20,12 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from opportune.v1 import Context
+from opportune.v1 import (
+    Context,
+    DecisionServiceStub,
+    GetOfferRequest,
+    ReportOutcomeRequest,
+)
 from policies.model import Action, Features, FloatArray
 from policies.model import Decision as Logged
 from policies.policy import (
@@ -874,3 +880,69 @@ async def test_while_all_is_learned_anew_the_old_model_serves(
     assert epochs[0] == 1
     assert epochs == sorted(epochs)
     assert release_of(shop).serving[0] == 2
+
+
+# --- A server of its own ----------------------------------------------------------
+
+
+async def test_a_rollback_reaches_every_worker_and_a_torn_model_stops_no_server(
+    tmp_path: Path,
+) -> None:
+    # Given a server of two workers that has learned, and then nothing more
+    text = kit.SETTINGS.replace("[server]", "[server]\nworkers = 2")
+    settings = kit.write_settings(tmp_path, TEA, text)
+    typed = ["-s", str(settings)]
+    numbers = itertools.count()
+
+    async def ask(address: str, count: int, *, report: bool = False) -> set[str]:
+        """Ask on a connection of its own, so that each worker gets some."""
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            stub = DecisionServiceStub(channel)
+            models = set()
+            for _ in range(count):
+                request = GetOfferRequest(
+                    user_id=f"user-{next(numbers)}", placement_ids=["home"]
+                )
+                (decision,) = (await stub.GetOffer(request)).decisions
+                models.add(decision.model_version)
+                if report and decision.offer_id:
+                    outcomes = [kit.outcome(kind) for kind in (kit.SHOWN, kit.ACCEPTED)]
+                    await stub.ReportOutcome(
+                        ReportOutcomeRequest(
+                            decision_id=decision.decision_id, outcomes=outcomes
+                        )
+                    )
+        return models
+
+    with kit.serving(settings) as served:
+        for _ in range(2):
+            await ask(served.address, 30, report=True)
+            kit.eventually(lambda: settled(served.path))
+
+        # When the last model is rolled back
+        said = run("rollback", *typed)
+
+        # Then both workers decide by the one before
+        back = said.split()[1]
+        while set().union(*[await ask(served.address, 1) for _ in range(12)]) != {back}:
+            pass
+
+    # And a server whose model is torn on the disk starts, by the last good one
+    damage(served.path, back)
+    kit.write_settings(tmp_path, TEA, kit.SETTINGS)
+    with kit.serving(settings) as served:
+        assert back not in await ask(served.address, 1)
+        assert "not fit to decide" in kit.log_of(settings)
+
+
+def settled(path: Path) -> bool:
+    """Say whether the latest model has learned all there is, and serves."""
+    rows = kit.rows(
+        path,
+        "select (select max(position) from resolutions_v1)"
+        " = json_extract(record, '$.serving[1]')"
+        " and (select count(*) from outcomes_v1) ="
+        " 2 * (select max(position) from resolutions_v1) from releases_v1",
+    )
+    return bool(rows[0][0])

@@ -334,13 +334,6 @@ class SQLiteTraining:
         with transaction(self._connection) as db:
             models.change_lineup(db, lineup, note)
 
-    def register(self, version: str, settings: str) -> None:
-        """See `TrainingStore.register`."""
-        with transaction(self._connection) as db:
-            db.execute(
-                "insert or ignore into policy values (?, ?)", (version, settings)
-            )
-
     def tried(self) -> Tried:
         """See `TrainingStore.tried`."""
         return models.load_tried(self._connection)
