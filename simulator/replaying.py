@@ -38,6 +38,7 @@ _FIELDS = (
     "model",
     "actions",
     "probabilities",
+    "floor",
     "chosen",
     "valid_until_ms",
     "opportunity",
@@ -270,7 +271,11 @@ class _Replaying:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             failure = f"{type(error).__name__}: {error}"
             raise _NotAgainError("failed", failure) from error
-        return logged, verdict.decision
+        again = verdict.decision
+        if not logged.floor:
+            # Earlier versions logged none.
+            again = msgspec.structs.replace(again, floor=0)
+        return logged, again
 
     def _differ(
         self,
@@ -294,10 +299,11 @@ class _Replaying:
 
 def _close(logged: Decision, again: Decision, tolerance: int) -> bool:
     """Say whether nothing differs but probabilities, by few billionths."""
-    probabilities = again.probabilities
+    probabilities, floor = again.probabilities, again.floor
     if len(logged.probabilities) != len(probabilities):
         return False
-    if msgspec.structs.replace(logged, probabilities=probabilities) != again:
+    same = msgspec.structs.replace(logged, probabilities=probabilities, floor=floor)
+    if same != again or abs(logged.floor - floor) > tolerance:
         return False
     pairs = zip(logged.probabilities, probabilities, strict=True)
     return all(abs(a - b) <= tolerance for a, b in pairs)
