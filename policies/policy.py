@@ -323,7 +323,7 @@ class Policy:
             return cast("VowpalWabbit", self.learner).distribution(context, actions)
         if isinstance(exploration, Thompson):
             mean, deviation = self.believe(context, actions)
-            certain = deviation == 0.0
+            certain = exploration.scale * deviation == 0.0
             return exploration.distribution(
                 _untied(mean, actions, among=certain), deviation
             )
@@ -427,7 +427,8 @@ def _untied(
     Args:
         scores: Shape (n_actions,).
         actions: Whose scores they are.
-        among: Which of them are compared; all without it.
+        among: Which of them are certain, if not all are: those that are behind are
+            then never the best, for beside others a hair may be lost in rounding.
     """
     if not any(map(_priority_of, actions)):
         return scores
@@ -441,7 +442,8 @@ def _untied(
     behind = [at for at in tied if actions[at].priority < highest]
     if behind:
         scores = scores.copy()
-        scores[behind] = np.nextafter(best, -np.inf)
+        never = -np.finfo(np.float64).max
+        scores[behind] = np.nextafter(best, -np.inf) if among is None else never
     return scores
 
 

@@ -38,6 +38,7 @@ _FIELDS = (
     "model",
     "actions",
     "probabilities",
+    "floor",
     "chosen",
     "valid_until_ms",
     "opportunity",
@@ -276,6 +277,9 @@ class _Replaying:
         if again.split == "holdout" and logged.split == "train":
             # Earlier versions did not say who was held out.
             again = msgspec.structs.replace(again, split="train")
+        if not logged.floor:
+            # Earlier versions logged none.
+            again = msgspec.structs.replace(again, floor=0)
         return logged, again
 
     def _differ(
@@ -300,13 +304,15 @@ class _Replaying:
 
 def _close(logged: Decision, again: Decision, tolerance: int) -> bool:
     """Say whether nothing differs but probabilities, by few billionths."""
-    probabilities = again.probabilities
+    probabilities, floor = again.probabilities, again.floor
     if len(logged.probabilities) != len(probabilities):
         return False
     alike = msgspec.structs.replace(
-        logged, probabilities=probabilities, terms=again.terms
+        logged, probabilities=probabilities, floor=floor, terms=again.terms
     )
     if alike != again or (logged.terms is None) != (again.terms is None):
+        return False
+    if abs(logged.floor - floor) > tolerance:
         return False
     pairs = zip(logged.probabilities, probabilities, strict=True)
     return all(abs(a - b) <= tolerance for a, b in pairs)

@@ -448,30 +448,3 @@ async def test_the_latest_decisions_come_with_what_they_earned(
     assert [found.decision for found in before] == [made[2], made[1]]
     assert training.recent(5, before_ms=999) == []
     assert training.recent(1, before_ms=10**9)[0].decision == made[-1]
-
-
-async def test_a_new_epoch_has_each_decision_once_with_its_last_reward(
-    store: ServingStore, training: TrainingStore, admin: AdminStore
-) -> None:
-    names = await put_many(store, 3)
-    waits = dict.fromkeys(names[:2])
-    first = [Resolution(names[1], 0.1), Resolution(names[0], 0.2)]
-    training.append(first, waits, None)
-    training.append([Resolution(names[1], 0.9, 2)], waits, None)
-    watermark = training.changed(10, silences=False)
-    assert not training.rebuild_asked()
-    assert admin.ask_rebuild(who="ada", reason="", at_ms=1) == 1
-    assert training.rebuild_asked()
-
-    assert training.begin_epoch() == 2
-
-    assert not training.rebuild_asked()
-    assert admin.epoch() == training.epoch() == 2
-    rows = training.stream(2, 0, 10)
-    assert training.stream_length() == 2
-    assert [row.resolution for row in rows] == [
-        Resolution(names[1], 0.9),
-        Resolution(names[0], 0.2),
-    ]
-    assert training.changed(10, silences=False) == watermark
-    assert admin.learner_runs()

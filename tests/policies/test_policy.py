@@ -307,6 +307,19 @@ def test_of_equal_beliefs_that_are_certain_the_highest_priority_goes_first(
     assert policy.distribution(CONTEXT, [SILENCE, TEA, JAM]).tolist() == pytest.approx(
         [1 / 3] * 3
     )
+    if isinstance(exploration, Thompson):
+        sure = believing(
+            PolicySettings(exploration=Thompson(scale=0.0), traffic=NO_FLOOR),
+            [0.5, 0.5, 0.5],
+            [0.2, 0.3, 0.4],
+        )
+        assert sure.distribution(CONTEXT, [SILENCE, TEA, first]).tolist() == [0, 0, 1]
+    # Beside something that may be better too, where they are not the best of all.
+    beside = believing(settings, [0.5, 0.5, 1.0, 0.5], [0.0, 0.0, 1.0, 0.0])
+    four = [SILENCE, first, TEA, JAM]
+    if isinstance(exploration, Thompson):
+        expected = pytest.approx([0.0, 0.3085, 0.6915, 0.0], abs=1e-3)
+        assert beside.distribution(CONTEXT, four).tolist() == expected
     # What is not certain is not tied: it may be better, and it may be worse.
     unsure = believing(settings, [0.5, 0.5, 0.5], [0.2, 0.2, 0.2])
     if isinstance(exploration, Thompson):

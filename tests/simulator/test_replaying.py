@@ -295,6 +295,21 @@ def test_rounding_is_forgiven_where_it_is_asked_for(world: World) -> None:
     assert (result.identical, result.close, result.differing) == (59, 1, 0)
 
 
+def test_a_floor_that_is_not_what_was_promised_is_told(world: World) -> None:
+    world.tamper(60, lambda record: record.update(floor=record["floor"] + 1))
+
+    strict, lenient = replayed(world), replayed(world, tolerance=1e-9)
+
+    assert (strict.identical, strict.reasons) == (59, {"floor": 1})
+    assert (lenient.identical, lenient.close, lenient.differing) == (59, 1, 0)
+
+
+def test_a_log_from_before_there_were_floors_comes_out_again(world: World) -> None:
+    world.tamper(60, lambda record: record.pop("floor"))
+
+    assert replayed(world).identical == 60
+
+
 def test_progress_is_told_and_ends_at_all(tmp_path: Path) -> None:
     world = World(tmp_path / "opportune.db")
     world.visit([f"user-{number}" for number in range(1_000)])
