@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from policies.learners.vw_explorers import VwCover
 from policies.policy import (
     EpsilonGreedy,
     LinUCBSettings,
     PolicySettings,
     Softmax,
     SquareCB,
+    VowpalWabbitExploration,
     VowpalWabbitSettings,
 )
 from server.stores.opening import open_serving
@@ -32,6 +34,10 @@ SETTINGS = {
     "squarecb": PolicySettings(LinUCBSettings(dim=8), SquareCB()),
     "softmax": PolicySettings(VowpalWabbitSettings(bits=12), Softmax(temperature=0.1)),
 }
+EXPLORER = PolicySettings(
+    VowpalWabbitSettings(bits=12, cb_type="dr", explorer=VwCover(policies=2)),
+    VowpalWabbitExploration(),
+)
 
 
 def replayed(world: World, **arguments: Any) -> Replay:
@@ -53,7 +59,9 @@ def world(template: World, tmp_path: Path) -> World:
     return template.copied(tmp_path / "opportune.db")
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(
+    "settings", [*SETTINGS.values(), EXPLORER], ids=[*SETTINGS, "vw_explorer"]
+)
 def test_what_was_decided_while_learning_comes_out_again(
     tmp_path: Path, settings: PolicySettings
 ) -> None:
