@@ -389,6 +389,7 @@ class Policy:
         reward: float,
         before: float,
         propensity: float,
+        among: Sequence[Action] = (),
     ) -> None:
         """Learn that what was learned before turned out to be another reward.
 
@@ -398,10 +399,22 @@ class Policy:
             reward: What it earned after all, finite.
             before: What was learned that it earned.
             propensity: The probability in (0, 1] with which it was chosen.
+            among: What it was chosen from, as for `learn`.
         """
-        self.learner.correct(
-            context, action, reward=reward, before=before, propensity=propensity
-        )
+        learner = self.learner
+        if isinstance(learner, VowpalWabbit):
+            learner.correct(
+                context,
+                action,
+                reward=reward,
+                before=before,
+                propensity=propensity,
+                among=among,
+            )
+        else:
+            learner.correct(
+                context, action, reward=reward, before=before, propensity=propensity
+            )
 
     def save(self) -> bytes:
         """Return all that was learned: the same bytes for the same learning."""

@@ -35,16 +35,9 @@ def fold(
     context = context_features(decision.opportunity.context, catalogue.features)
     action = actions[decision.chosen]
     reward, propensity = resolution.reward, decision.propensity
+    among = [actions[at] for at in decision.actions] if policy.learns_among else ()
     if resolution.revision == 1:
-        policy.learn(
-            context,
-            action,
-            reward=reward,
-            propensity=propensity,
-            among=[actions[at] for at in decision.actions]
-            if policy.learns_among
-            else (),
-        )
+        policy.learn(context, action, reward=reward, propensity=propensity, among=among)
     elif resolution.before is not None:
         policy.correct(
             context,
@@ -52,4 +45,5 @@ def fold(
             reward=reward,
             before=resolution.before,
             propensity=propensity,
+            among=among,
         )

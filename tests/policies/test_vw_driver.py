@@ -23,7 +23,7 @@ from tests.contracts.vw_settings import (
     rows_of_a_world,
 )
 
-ROWS = list(rows_of_a_world(250, seed=3))
+ROWS = list(rows_of_a_world(150, seed=3))
 
 
 def driven(

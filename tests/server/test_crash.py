@@ -20,12 +20,23 @@ from tests.server import crash, kit
 STATEMENTS = (1, 9, 12, 14, 17, 23, 31, 47, 62, 83, 150)
 
 
-@pytest.mark.parametrize("learner", ["linucb", "vw"])
+EXPLORER = """kind = "vw"
+cb_type = "dr"
+explorer = { kind = "bag", bags = 2, epsilon = 0.6 }
+[policy.exploration]
+kind = "vw_explorer"
+"""
+
+
+@pytest.mark.parametrize("learner", ["linucb", "vw", "vw_explorer"])
 def test_a_learner_that_is_killed_anywhere_ends_in_the_same_bytes(
     tmp_path: Path, learner: str
 ) -> None:
     # Given a store with a few hundred outcomes, and what becomes of it undisturbed
     text = crash.SETTINGS.format(workers=1, learner=learner)
+    if learner == "vw_explorer":
+        before, _, after = text.partition(f'kind = "{learner}"')
+        text = f"{before}{EXPLORER}[learning]{after.partition('[learning]')[2]}"
     (tmp_path / "calm").mkdir()
     calm = kit.write_settings(tmp_path / "calm", crash.CATALOGUE, text)
     asyncio.run(crash.fill(calm, 250))

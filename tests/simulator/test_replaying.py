@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from policies.learners.vw_explorers import VwCover
 from policies.policy import (
     EpsilonGreedy,
     LinUCBSettings,
@@ -21,6 +22,7 @@ from policies.policy import (
     SquareCB,
     Thompson,
     TrafficSettings,
+    VowpalWabbitExploration,
     VowpalWabbitSettings,
 )
 from server.stores.opening import open_serving
@@ -39,6 +41,10 @@ SETTINGS = {
         traffic=TrafficSettings(new_outcomes=8, new_least=0.05, new_most=0.3),
     ),
 }
+EXPLORER = PolicySettings(
+    VowpalWabbitSettings(bits=12, cb_type="dr", explorer=VwCover(policies=2)),
+    VowpalWabbitExploration(),
+)
 
 
 def replayed(world: World, **arguments: Any) -> Replay:
@@ -60,7 +66,9 @@ def world(template: World, tmp_path: Path) -> World:
     return template.copied(tmp_path / "opportune.db")
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(
+    "settings", [*SETTINGS.values(), EXPLORER], ids=[*SETTINGS, "vw_explorer"]
+)
 def test_what_was_decided_while_learning_comes_out_again(
     tmp_path: Path, settings: PolicySettings
 ) -> None:
