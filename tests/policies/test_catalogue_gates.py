@@ -155,6 +155,12 @@ DIFFERENT: dict[str, Any] = {
     "tags": ["another"],
     "benefits": ["another"],
     "priority": 9,
+    "rewards": {"accepted": 2.0},
+    "reward_wait": "1d",
+    "reward_default": -0.1,
+    "reward_aggregate": "sum",
+    "lever": 2.0,
+    "moment_weights": {"renewal": 2.0},
     "features": {},
     "creatives": {"bold": {"caps": [{"limit": 1}]}},
 }
