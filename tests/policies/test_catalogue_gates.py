@@ -156,6 +156,12 @@ DIFFERENT: dict[str, Any] = {
     "benefits": ["another"],
     "priority": 9,
     "traffic": {"most": 0.5},
+    "rewards": {"accepted": 2.0},
+    "reward_wait": "1d",
+    "reward_default": -0.1,
+    "reward_aggregate": "sum",
+    "lever": 2.0,
+    "moment_weights": {"renewal": 2.0},
     "features": {},
     "creatives": {"bold": {"caps": [{"limit": 1}]}},
 }
