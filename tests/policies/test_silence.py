@@ -73,7 +73,7 @@ def live(
     learner: LearnerSettings,
     rewards: RewardSettings,
     shop: Catalogue = SHOP,
-    count: int = 2_000,
+    count: int = 1_600,
 ) -> list[Decision]:
     """Let users come, one each minute, and learn what each did; return the decisions.
 
@@ -122,7 +122,7 @@ def test_where_all_offers_annoy_silence_is_learned(learner: LearnerSettings) -> 
     numbers = iter(range(10**6))
 
     # When that has been learned
-    decisions = live(annoyed, learner, RewardSettings())[-800:]
+    decisions = live(annoyed, learner, RewardSettings())[-600:]
 
     # Then nearly all decisions are for silence, with the propensity that this has
     assert silent(decisions) > 0.95
@@ -180,7 +180,7 @@ def test_a_discount_is_for_those_with_whom_it_pays() -> None:
     rewards = RewardSettings({"accepted": Amount("margin", factor=0.001)})
 
     # When it is learned what is left of the price
-    decisions = live(taste, LinUCBSettings(alpha=0.2), rewards, shop=DISCOUNTS)[-800:]
+    decisions = live(taste, LinUCBSettings(alpha=0.2), rewards, shop=DISCOUNTS)[-600:]
 
     # Then the first are offered the discount, and the others are not
     for segment, wanted in (("busy", "tea_less"), ("idle", "tea")):
@@ -199,7 +199,7 @@ def test_silence_is_for_those_who_are_annoyed() -> None:
             return "accepted"
         return "dismissed"
 
-    decisions = live(taste, LinUCBSettings(alpha=0.2), RewardSettings())[-800:]
+    decisions = live(taste, LinUCBSettings(alpha=0.2), RewardSettings())[-600:]
 
     busy, idle = (
         [d for d in decisions if d.opportunity.context.segment == segment]
