@@ -50,7 +50,8 @@ from policies.policy import (
 __all__ = ["OURS", "PEERS", "SIZES", "Size", "World", "measure", "table"]
 
 _FILE = Path("build/bench/policies.json")
-_CONTEXTS = 500
+_CONTEXTS = 64
+"""So few that they stay in the processor's cache: that of a request just came there."""
 _ALPHA = 0.1
 _out = Console(highlight=False)
 
@@ -221,11 +222,29 @@ def river(world: World) -> Driver:
     return decide
 
 
+def gittins(world: World) -> Driver:
+    """Drive gittins, whose clock is the number of decisions."""
+    module = importlib.import_module("gittins")
+    state = module.create(18, 3600.0)
+    contexts = [dict(context) for context in world.contexts]
+    actions = [(action.name, dict(action.features)) for action in world.actions]
+    now = itertools.count()
+
+    def decide(at: int) -> None:
+        time_s = float(next(now))
+        record = module.decide(state, contexts[at], actions, time_s, "salt")
+        reward = world.rewards[at][record.chosen]
+        module.learn(state, record.decision_id, reward, time_s)
+
+    return decide
+
+
 PEERS: dict[str, tuple[str, Callable[[World], Driver]]] = {
     "numpy": ("numpy", plain),
     "vowpalwabbit, text": ("vowpalwabbit", vowpal_wabbit),
     "mabwiser LinUCB": ("mabwiser", mabwiser),
     "river LinUCBDisjoint": ("river", river),
+    "gittins": ("gittins", gittins),
 }
 """By name, the package that must be installed, and what drives it."""
 
@@ -278,7 +297,6 @@ def measure(
 def _turns(driver: Driver, seconds: float) -> Iterator[float]:
     """Yield decisions per second of processor time, a turn at a time."""
     at = itertools.cycle(range(_CONTEXTS))
-    # Enough that every action was learned from, and nothing is done the first time.
     for _ in range(200):
         driver(next(at))
     while True:

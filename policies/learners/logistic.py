@@ -123,7 +123,8 @@ class Logistic:
 
     References:
         O. Chapelle and L. Li. An empirical evaluation of Thompson sampling. NIPS 2011.
-        Algorithm 3, but with the whole covariance and a reward at a time.
+        Their logistic regression, but with the whole covariance, and a reward at a
+        time.
     """
 
     def __init__(self, settings: LogisticSettings) -> None:

@@ -23,6 +23,8 @@ milliseconds, and the last bits of what they find depend on how many they are.
 """
 _BLOCK = 4_096
 
+_NOBODY: tuple[tuple[Action, ...], NDArray[np.intp]] = ((), np.zeros(0, dtype=np.intp))
+
 _name_of = attrgetter("name")
 
 
@@ -64,8 +66,7 @@ class Ridges:
         self._row_of = _Rows()
         self._theta: FloatArray = np.zeros((1, dim))
         self._A_inv: FloatArray = (np.eye(dim) / ridge).take(self._upper)[np.newaxis]
-        self._asked: tuple[Action, ...] = ()
-        self._found: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        self._latest: tuple[tuple[Action, ...], NDArray[np.intp]] = _NOBODY
 
     def load(self, state: RidgeState) -> None:
         """Go on from a saved state."""
@@ -159,11 +160,12 @@ class Ridges:
         One and the same action is equal without a look at what it is made of.
         """
         asked = tuple(actions)
-        if asked != self._asked:
-            rows = map(self._row_of.__getitem__, map(_name_of, asked))
-            self._found = np.fromiter(rows, np.intp, len(asked))
-            self._asked = asked
-        return self._found
+        latest, rows = self._latest
+        if asked != latest:
+            found = map(self._row_of.__getitem__, map(_name_of, asked))
+            rows = np.fromiter(found, np.intp, len(asked))
+            self._latest = asked, rows
+        return rows
 
     def _new_row(self, name: str) -> int:
         """Give a name a regression of its own, starting from the prior."""
@@ -174,7 +176,7 @@ class Ridges:
             self._A_inv = np.concatenate([self._A_inv, np.empty_like(self._A_inv)])
         self._A_inv[row] = self._A_inv[_UNKNOWN]
         self._row_of[name] = row
-        self._asked = ()
+        self._latest = _NOBODY
         return row
 
 

@@ -44,8 +44,8 @@ class Vectors:
     def __init__(self, projection: Projection, *, standardize: bool = False) -> None:
         self._projection = projection
         self._scaling = Scaling() if standardize else None
-        self._context: Features | None = None
-        self._vector: FloatArray = np.zeros(0)
+        # One pair, so that two threads cannot mix up two contexts.
+        self._latest: tuple[Features | None, FloatArray] = None, np.zeros(0)
 
     def load(self, state: ScalingState | None) -> None:
         """Go on from a saved state."""
@@ -62,22 +62,23 @@ class Vectors:
         Args:
             context: What is not a number is 0, and beyond ±1,000 it is clipped.
         """
-        if context is self._context:
-            return self._vector
+        latest, vector = self._latest
+        if context is latest:
+            return vector
         names, values = zip(*context, strict=True) if context else ((), ())
         numbers = _within(values)
         if self._scaling is not None:
             numbers = self._scaling.scaled(names, numbers)
-        self._vector = self._projection.spread(names, numbers)
-        self._context = context
-        return self._vector
+        vector = self._projection.spread(names, numbers)
+        self._latest = context, vector
+        return vector
 
     def learn(self, context: Features) -> FloatArray:
         """Return a context's vector once its values are part of what is usual."""
         if self._scaling is not None and context:
             names, values = zip(*context, strict=True)
             self._scaling.learn(names, _within(values))
-            self._context = None
+            self._latest = None, np.zeros(0)
         return self.of(context)
 
 

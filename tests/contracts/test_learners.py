@@ -20,6 +20,7 @@ from policies.policy import (
     KernelSettings,
     LearnerSettings,
     LinearSettings,
+    LinUCBSettings,
     LogisticSettings,
     Policy,
     PolicySettings,
@@ -305,3 +306,68 @@ def test_a_state_of_another_learner_is_refused(kind: Kind) -> None:
         if other is not kind:
             with pytest.raises(ValueError, match="not of this kind"):
                 learner_of(kind, learner_of(other).save())
+
+
+@every_learner
+@fast
+@given(
+    rows=st.lists(any_row, max_size=6),
+    context=anything,
+    actions=st.lists(any_action, min_size=1, max_size=5, unique=True),
+)
+def test_beliefs_are_finite_whatever_was_learned_and_corrected(
+    kind: Kind, rows: list[Row], context: Features, actions: list[Action]
+) -> None:
+    learner = learn(learner_of(kind), rows)
+    for row, action, reward, propensity in rows[::2]:
+        learner.correct(
+            row, action, reward=-reward, before=reward, propensity=propensity
+        )
+    before = learner.save()
+
+    mean, deviation = learner.believe(context, actions)
+
+    assert (len(actions),) == mean.shape == deviation.shape
+    assert np.float64 == mean.dtype == deviation.dtype
+    assert np.isfinite(mean).all()
+    assert np.isfinite(deviation).all()
+    assert (deviation >= 0.0).all()
+    assert before == learner.save()
+
+
+@every_learner
+def test_a_correction_is_a_part_of_what_is_saved(kind: Kind) -> None:
+    def corrected(learner: Learner, rows: list[Row]) -> Learner:
+        for context, action, reward, propensity in rows:
+            learner.correct(
+                context, action, reward=0.5, before=reward, propensity=propensity
+            )
+        return learner
+
+    rows = rows_of_a_world(60)
+    straight = corrected(learn(learner_of(kind), rows), rows[::7]).save()
+
+    stopped = learner_of(kind, learn(learner_of(kind), rows).save())
+
+    assert straight == corrected(stopped, rows[::7]).save()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        LinUCBSettings,
+        LinearSettings,
+        LogisticSettings,
+        KernelSettings,
+        PopularitySettings,
+    ],
+    ids=named,
+)
+def test_where_nothing_is_shared_an_unknown_action_is_at_the_prior(kind: Kind) -> None:
+    fresh = learner_of(kind)
+    learner = learn(learner_of(kind), rows_of_a_world(50))
+    context: Features = (("constant", 1.0), ("segment=new", 1.0))
+
+    score = learner.score(context, [offer("other")])
+
+    assert fresh.score(context, [offer("other")]).tolist() == score.tolist()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.hashing import hashed
+from policies.learners import pairing
 from policies.learners.linear import Linear, LinearSettings
 from policies.learners.pairing import Pairing
 from policies.model import Action, Features, FloatArray
@@ -136,12 +137,15 @@ def test_what_is_forgotten_fades_and_the_prior_does_not(
         assert known.theta @ x == pytest.approx(got, rel=1e-6, abs=1e-6)
 
 
-def test_with_forgetting_a_change_is_followed_and_without_it_is_not() -> None:
+@pytest.mark.parametrize("shape", ["disjoint", "shared"])
+def test_with_forgetting_a_change_is_followed_and_without_it_is_not(
+    shape: Any,
+) -> None:
     before = [Row((("x", 1.0),), TEA, 1.0)] * 500
     after = [Row((("x", 1.0),), TEA, 0.0)] * 100
 
-    forgetful = learn(linear(forgetting=0.95), before + after)
-    faithful = learn(linear(), before + after)
+    forgetful = learn(linear(shape=shape, forgetting=0.95), before + after)
+    faithful = learn(linear(shape=shape), before + after)
 
     assert forgetful.score((("x", 1.0),), [TEA])[0] < 0.01
     assert faithful.score((("x", 1.0),), [TEA])[0] > 0.8
@@ -215,6 +219,17 @@ def test_a_new_offer_with_known_features_is_known(shape: Any) -> None:
 def offer(name: str, price: float | None) -> Action:
     features = () if price is None else (("price", price),)
     return Action(9, name, "text", "home", features)
+
+
+def test_products_do_not_depend_on_what_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = hashed((("constant", 1.0), ("rich", 1.0)), 16)
+    expected = Pairing(16).pairs(x, ACTIONS).tolist()
+
+    monkeypatch.setattr(pairing, "_ACTIONS_MAX", 1)
+
+    assert expected == Pairing(16).pairs(x, ACTIONS).tolist()
 
 
 def test_hybrid_learns_where_an_action_differs_from_its_features() -> None:
