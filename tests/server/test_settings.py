@@ -162,14 +162,18 @@ def test_what_is_wrong_with_settings_is_named_with_line_and_key(
         ('[[challengers]]\nname = "a"\nmode = "hidden"', "mode"),
         ('[[challengers]]\nname = "same"', "'same' is 'default' again"),
         (
-            '[[challengers]]\nname = "a"\npolicy.salt = "x"\n'
-            '[[challengers]]\nname = "a"\npolicy.salt = "y"',
+            (
+                '[[challengers]]\nname = "a"\npolicy.salt = "x"\n'
+                '[[challengers]]\nname = "a"\npolicy.salt = "y"'
+            ),
             "two challengers",
         ),
         (
-            '[[challengers]]\nname = "a"\nmode = "traffic"\nshare = 0.6\n'
-            'policy.salt = "x"\n[[challengers]]\nname = "b"\nmode = "traffic"\n'
-            'share = 0.5\npolicy.salt = "y"',
+            (
+                '[[challengers]]\nname = "a"\nmode = "traffic"\nshare = 0.6\n'
+                'policy.salt = "x"\n[[challengers]]\nname = "b"\nmode = "traffic"\n'
+                'share = 0.5\npolicy.salt = "y"'
+            ),
             "below 1 together",
         ),
     ],
