@@ -14,7 +14,7 @@ from policies.policy import Policy
 
 __all__ = ["UnfitModelError", "check"]
 
-_ACTIONS_MAX = 256
+_ACTIONS_MAX = 32
 _CONSTANT: Features = (("constant", 1.0),)
 
 
@@ -26,7 +26,8 @@ def check(policy: Policy, catalogue: Catalogue | None = None) -> None:
     """Refuse a policy whose model is not fit to decide.
 
     It has to give a distribution over the catalogue's actions, and finite beliefs,
-    where nothing is known of the user and where all features of the catalogue are.
+    where nothing is known of the user and where all features of the catalogue are. The
+    first 32 actions stand for all, so that who serves meanwhile is not held up.
 
     Args:
         policy: The policy.

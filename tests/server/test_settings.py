@@ -70,6 +70,22 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         poll = "1s"
         publish = "2s"
         snapshots = 3
+        canary = 0.1
+        warm_start = "sqlite:///other.db"
+        [baseline.learner]
+        kind = "priority"
+        [[challengers]]
+        name = "bold"
+        mode = "traffic"
+        share = 0.2
+        [challengers.policy]
+        salt = "bold"
+        [promotion]
+        window = 500
+        [drift]
+        entropy_min = 0.1
+        [guard]
+        pii = "drop"
         [metrics]
         port = 9000
     """
@@ -85,6 +101,11 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert settings.rewards.of("clicked") == 0.1
     assert settings.learning.snapshots == 3
     assert settings.metrics.port == 9_000
+    assert settings.learning.warm_start == f"sqlite:///{tmp_path}/other.db"
+    assert settings.lineup(None).shares == {"bold": 0.2}
+    assert len(settings.deciding) == 3
+    assert settings.promotion.window == 500
+    assert (settings.drift.entropy_min, settings.guard.pii) == (0.1, "drop")
 
 
 WRONG = [
@@ -99,6 +120,15 @@ WRONG = [
     ('[server]\ndrain = "soon"', "server.drain"),
     ("[learning]\nsnapshots = 0", "learning"),
     ('[learning]\npoll = "0s"', "learning"),
+    ("[learning]\ncanary = 1.5", "learning"),
+    ('[learning]\ncanary_for = "0s"', "learning"),
+    ("[promotion]\nwindow = 10", "promotion"),
+    ("[drift]\nwindow = 10", "drift"),
+    ("[drift]\nentropy_min = 2", "drift"),
+    ("[drift]\npsi_max = 0", "drift"),
+    ('[drift]\nevery = "0s"', "drift"),
+    ("[guard]\ncategories_max = 0", "guard"),
+    ('[guard]\npii = "hide"', "guard.pii"),
     ("[metrics]\nport = -1", "metrics"),
     ("[metrics]\nport = 70000", "metrics"),
     ('[policy.learner]\nkind = "wv"', "policy.learner"),
@@ -128,6 +158,38 @@ def test_what_is_wrong_with_settings_is_named_with_line_and_key(
     assert problem.field.startswith(key)
     assert problem.line in {2, 3, 4}
     assert str(caught.value).startswith(f"{path}: line {problem.line}: {key}")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('[[challengers]]\nname = "Bold"', "'Bold'"),
+        ('[[challengers]]\nname = "default"', "'default'"),
+        ('[[challengers]]\nname = "a"\nshare = 1.0', "share"),
+        ('[[challengers]]\nname = "a"\nmode = "hidden"', "mode"),
+        ('[[challengers]]\nname = "same"', "'same' is 'default' again"),
+        (
+            (
+                '[[challengers]]\nname = "a"\npolicy.salt = "x"\n'
+                '[[challengers]]\nname = "a"\npolicy.salt = "y"'
+            ),
+            "two challengers",
+        ),
+        (
+            (
+                '[[challengers]]\nname = "a"\nmode = "traffic"\nshare = 0.6\n'
+                'policy.salt = "x"\n[[challengers]]\nname = "b"\nmode = "traffic"\n'
+                'share = 0.5\npolicy.salt = "y"'
+            ),
+            "below 1 together",
+        ),
+    ],
+)
+def test_challengers_that_cannot_be_are_refused(
+    tmp_path: Path, text: str, word: str
+) -> None:
+    with pytest.raises(SettingsError, match=word):
+        read_settings(write(tmp_path, text))
 
 
 def test_everything_that_is_wrong_with_settings_is_named_at_once(

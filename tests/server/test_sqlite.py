@@ -16,6 +16,7 @@ import sqlite_utils
 from policies.errors import StoreUnavailableError
 from policies.identity import root_of
 from policies.model import NO_OFFER, Resolution
+from policies.promotion import Lineup
 from policies.records import (
     decode_decision,
     decode_outcome,
@@ -23,8 +24,10 @@ from policies.records import (
     encode_decision,
 )
 from server.stores.base import (
+    Contest,
     Histories,
     LedgerEntry,
+    ModelChange,
     ServingStore,
     Snapshot,
     Versioned,
@@ -129,6 +132,12 @@ async def test_people_read_the_views_with_their_own_tools(
     training = open_training(f"sqlite:///{path}")
     training.append([Resolution(name_of(made), 0.5)], {}, None)
     training.publish(Snapshot("a", 1, 1, b"x"), keep=1)
+    training.change_lineup(
+        Lineup("b"), ModelChange(0, "b", "promote", "", 1, "ada", "r")
+    )
+    training.record_contest(
+        Contest("b", "default", 1, 1, 100, 1.0, 0.1, -0.1, 0.3, "open")
+    )
     training.close()
 
     db = sqlite_utils.Database(path)
@@ -136,16 +145,25 @@ async def test_people_read_the_views_with_their_own_tools(
     db.close()
 
     assert views.keys() == {
-        "decisions_v1",
-        "outcomes_v1",
-        "resolutions_v1",
         "resolutions_v2",
-        "snapshots_v1",
-        "catalogues_v1",
-        "policies_v1",
-        "ledger_v1",
-        "switches_v1",
-        "activations_v1",
+        *(
+            f"{name}_v1"
+            for name in (
+                "decisions",
+                "outcomes",
+                "resolutions",
+                "snapshots",
+                "catalogues",
+                "policies",
+                "ledger",
+                "switches",
+                "activations",
+                "releases",
+                "model_changes",
+                "lineups",
+                "contests",
+            )
+        ),
     }
     decisions = views.pop("decisions_v1")
     assert [row["call_id"] for row in decisions] == [name_of(made)] * 2
