@@ -12,12 +12,14 @@ import numpy as np
 
 from policies.exploration import EpsilonGreedy, Exploration, Softmax, SquareCB
 from policies.learners.base import Learner
+from policies.learners.blend import Blend, BlendSettings
 from policies.learners.linucb import LinUCB, LinUCBSettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.model import Action, Features, FloatArray
 
 __all__ = [
+    "BlendSettings",
     "EpsilonGreedy",
     "LearnerSettings",
     "LinUCBSettings",
@@ -29,7 +31,9 @@ __all__ = [
     "VowpalWabbitSettings",
 ]
 
-LearnerSettings = LinUCBSettings | VowpalWabbitSettings | PrioritySettings
+LearnerSettings = (
+    BlendSettings | LinUCBSettings | VowpalWabbitSettings | PrioritySettings
+)
 """Every learner; `kind` says in a file of settings which one is meant."""
 
 _priority_of = attrgetter("priority")
@@ -42,15 +46,15 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         >>> file = b'{"learner": {"kind": "linucb", "dim": 16}}'
         >>> settings = msgspec.json.decode(file, type=PolicySettings)
         >>> settings.learner.dim, settings.exploration.epsilon
-        (16, 0.1)
+        (16, 0.01)
         >>> settings.version == PolicySettings(LinUCBSettings(dim=16)).version
         True
     """
 
-    learner: LearnerSettings = LinUCBSettings()
+    learner: LearnerSettings = BlendSettings()
     """The model of reward."""
 
-    exploration: Exploration = EpsilonGreedy()
+    exploration: Exploration = EpsilonGreedy(epsilon=0.01)
     """What makes a distribution of its scores."""
 
     salt: str = "opportune"
@@ -112,7 +116,7 @@ class Policy:
         array([0.5, 0.5])
         >>> policy.learn((("constant", 1.0),), tea, reward=1.0, propensity=0.5)
         >>> policy.distribution((("constant", 1.0),), [tea, jam])
-        array([0.95, 0.05])
+        array([0.995, 0.005])
     """
 
     def __init__(
@@ -213,9 +217,13 @@ def _learner(
     if snapshot is None:
         if isinstance(settings, PrioritySettings):
             return Priority(settings)
+        if isinstance(settings, BlendSettings):
+            return Blend(settings)
         return LinUCB(settings)
     if isinstance(settings, PrioritySettings):
         return Priority.load(settings, snapshot)
+    if isinstance(settings, BlendSettings):
+        return Blend.load(settings, snapshot)
     return LinUCB.load(settings, snapshot)
 
 
