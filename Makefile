@@ -6,6 +6,7 @@
 #   SEED     the seed of what is random: the order of the tests, the demo
 #   AGAINST  the git revision whose promises to clients proto-check holds us to
 #   ARGS     further arguments to the command of test, demo, bench, bench-policies or load
+#   SETS     the files that bench-quality goes through, label in the last column
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SEED ?=
@@ -50,6 +51,10 @@ bench: $(VENV)/dev.stamp  ## measure, against the floor and against others
 .PHONY: bench-policies
 bench-policies: $(VENV)/dev.stamp  ## measure learners on one core, beside others: ARGS='--rounds 15'
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.policies $(ARGS)
+
+.PHONY: bench-quality
+bench-quality: $(VENV)/dev.stamp  ## what policies earn while they learn: SETS=a.csv,b.csv ARGS='--seeds 1'
+	$(BIN)/python -m benchmarks.quality $(if $(SETS),--sets $(SETS) --no-worlds) $(ARGS)
 
 .PHONY: load
 load: $(VENV)/dev.stamp  ## put a server under load with locust

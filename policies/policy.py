@@ -22,6 +22,7 @@ from policies.explorations import (
     Thompson,
 )
 from policies.learners.base import Beliefs, Learner
+from policies.learners.blend import Blend, BlendSettings
 from policies.learners.kernel import Kernel, KernelSettings
 from policies.learners.linear import Linear, LinearSettings
 from policies.learners.linucb import LinUCB, LinUCBSettings
@@ -38,6 +39,7 @@ from policies.traffic import Chances, TrafficSettings, bounded
 
 __all__ = [
     "UCB",
+    "BlendSettings",
     "Chances",
     "EpsilonGreedy",
     "Exploration",
@@ -61,7 +63,8 @@ __all__ = [
 ]
 
 LearnerSettings = (
-    LinUCBSettings
+    BlendSettings
+    | LinUCBSettings
     | LinearSettings
     | LogisticSettings
     | KernelSettings
@@ -72,6 +75,7 @@ LearnerSettings = (
 """Every learner; `kind` says in a file of settings which one is meant."""
 
 _KINDS: dict[type[LearnerSettings], Any] = {
+    BlendSettings: Blend,
     KernelSettings: Kernel,
     LinearSettings: Linear,
     LinUCBSettings: LinUCB,
@@ -94,15 +98,15 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         >>> file = b'{"learner": {"kind": "linucb", "dim": 16}}'
         >>> settings = msgspec.json.decode(file, type=PolicySettings)
         >>> settings.learner.dim, settings.exploration.epsilon
-        (16, 0.1)
+        (16, 0.01)
         >>> settings.version == PolicySettings(LinUCBSettings(dim=16)).version
         True
     """
 
-    learner: LearnerSettings = LinUCBSettings()
+    learner: LearnerSettings = BlendSettings()
     """The model of reward."""
 
-    exploration: Exploration | VowpalWabbitExploration = EpsilonGreedy()
+    exploration: Exploration | VowpalWabbitExploration = EpsilonGreedy(epsilon=0.01)
     """What makes a distribution of its scores."""
 
     salt: str = "opportune"
@@ -198,9 +202,9 @@ class Policy:
         array([0.5, 0.5])
         >>> policy.learn((("constant", 1.0),), tea, reward=1.0, propensity=0.5)
         >>> policy.distribution((("constant", 1.0),), [tea, jam])
-        array([0.95, 0.05])
+        array([0.995, 0.005])
         >>> policy.chances((("constant", 1.0),), [tea, jam]).floor, policy.outcomes
-        (0.05, {'tea': 1})
+        (0.005, {'tea': 1})
     """
 
     def __init__(

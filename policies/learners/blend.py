@@ -1,0 +1,638 @@
+"""A linear model and a curved one, of which the better predicting counts the more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.learners.base import Beliefs
+from policies.learners.bounds import bounded
+from policies.learners.sealing import seal, unseal
+from policies.learners.waves import Contexts, Descriptions, Seen
+from policies.model import Action, Features, FloatArray
+
+__all__ = ["Blend", "BlendSettings"]
+
+REWARD_MAX = 1e9
+"""Rewards beyond this, either way, are learned as this."""
+
+_BLOCK = 64
+_FADE = 0.998
+_NOISE_FADE = 0.9995
+_DOUBT = 20.0
+_APART = 0.1
+_SURPRISE_MAX = 9.0
+_SURPRISE_USUAL = 2.0
+_SURPRISES = 60.0
+_STEADY = 500.0
+_PATIENCE = 100
+_NEGLIGIBLE = 1e-12
+_UNKNOWN = 0
+
+FloatArray32 = NDArray[np.float32]
+
+
+class BlendSettings(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="blend",
+):
+    """How a linear model and a curved one are learned together.
+
+    Nothing here has to be set: the defaults are the ones of the default policy.
+    """
+
+    waves: int = 128
+    """How many waves the curved model is made of: 64 to 1,024, a multiple of 64.
+
+    The more, the finer the differences between contexts that it can tell. Time and
+    memory grow in proportion: an action takes 33 KB at 128.
+    """
+
+    bits: int = 18
+    """Into how many weights, as a power of 2, the linear models are hashed: 10 to 24.
+
+    More than there are actions times features. The memory is 24 bytes a weight,
+    what is saved grows with the weights that were learned.
+    """
+
+    curved_actions: int = 256
+    """How many actions have a curved model: 1 to 30,000.
+
+    Beyond it, the action that was not learned from for the longest loses its own.
+    """
+
+    alpha: float = 1.0
+    """The width of the bound in standard deviations: 0 to 1,000; 0 is no optimism."""
+
+    reward_scale: float = 1.0
+    """A typical reward, in units of reward: 1e-9 to 1e9.
+
+    It is what rewards are believed to vary by until enough of them were seen: until
+    20 have differed from the first by a tenth of it.
+    """
+
+    forgetting: float = 0.02
+    """How much becomes unsure again when rewards are no longer as they were: 0 to 1.
+
+    0 is never to forget; 1 is to trust nothing that was learned before.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        if not 64 <= self.waves <= 1024 or self.waves % _BLOCK:
+            raise ValueError(
+                f"waves must be from 64 to 1024, a multiple of 64, not {self.waves}"
+            )
+        if not 10 <= self.bits <= 24:
+            raise ValueError(f"bits must be from 10 to 24, not {self.bits}")
+        if not 1 <= self.curved_actions <= 30_000:
+            raise ValueError(
+                f"curved_actions must be from 1 to 30000, not {self.curved_actions}"
+            )
+        if not 0.0 <= self.alpha <= 1e3:
+            raise ValueError(f"alpha must be from 0 to 1000, not {self.alpha}")
+        if not 1e-9 <= self.reward_scale <= 1e9:
+            raise ValueError(
+                f"reward_scale must be from 1e-9 to 1e9, not {self.reward_scale}"
+            )
+        if not 0.0 <= self.forgetting <= 1.0:
+            raise ValueError(f"forgetting must be from 0 to 1, not {self.forgetting}")
+
+
+class _Track(msgspec.Struct, array_like=True):
+    """How well the two models have predicted, and what rewards are like.
+
+    The first of each pair is the linear model's, the second the curved one's.
+    """
+
+    losses: tuple[float, float] = (0.0, 0.0)
+    noises: tuple[float, float] = (0.0, 0.0)
+    count: float = 0.0
+    first: float | None = None
+    others: int = 0
+    usual: float = 0.0
+    learned: int = 0
+    surprise: float = 0.0
+    forgotten: int = 0
+
+
+class _State(msgspec.Struct, array_like=True):
+    """What is saved; arrays as bytes, least significant first."""
+
+    track: _Track
+    contexts: Any
+    at: bytes
+    linear: bytes
+    blended: bytes
+    variance: bytes
+    names: list[str]
+    latest: list[int]
+    theta: bytes
+    precision: bytes
+    covariance: bytes
+
+
+class _Bearing(NamedTuple):
+    """Which hashed weights bear on an action's reward, and with which factor."""
+
+    at: NDArray[np.intp]
+    x: FloatArray
+
+
+class _Asked(NamedTuple):
+    """Actions as numbers.
+
+    Attributes:
+        actions: Which.
+        numbers: A hash of the name of each, shape (n_actions, 1).
+        slots: The features of each, shape (n_actions, 64); none where none has any.
+        used: Which slots are not 0 for all of them.
+        rows: The row of the curved model of each.
+    """
+
+    actions: tuple[Action, ...]
+    numbers: NDArray[np.intp]
+    slots: FloatArray | None
+    used: NDArray[np.intp]
+    rows: NDArray[np.intp]
+
+
+_NOBODY = _Asked(
+    (), np.zeros((0, 1), np.intp), None, np.zeros(0, np.intp), np.zeros(0, np.intp)
+)
+
+
+class _Step(NamedTuple):
+    """What one reward would change.
+
+    Attributes:
+        bearing: The hashed weights concerned.
+        gain: How far one unit of error moves each, before it is divided.
+        spread: The variance of the linear model there, in units of the noise's.
+        curved_gain: The same for the weights of the waves, shape (blocks, 64).
+        curved_spreads: The same by block, shape (blocks,).
+        means: What the linear model predicts, and the curved one.
+    """
+
+    bearing: _Bearing
+    gain: FloatArray
+    spread: float
+    curved_gain: FloatArray32
+    curved_spreads: FloatArray32
+    means: tuple[float, float]
+
+
+class Blend:
+    """Scores actions by two models at once, each as far as it has proven itself.
+
+    The linear model has a weight for each feature of the context with each action,
+    and one for each feature of the context with each feature of an action: a new
+    offer starts from what others like it have earned. Its weights are hashed, so
+    that contexts may hold any number of words.
+
+    The curved model has the same weights, learned apart, and for each action a
+    regression on random waves over the context: what it adds need not be a straight
+    line.
+
+    What is expected is the mean of both, weighted by the exponential of their squared
+    errors on the rewards of late, in units of the noise; both predict each reward
+    before they learn it. Only the chosen action's reward is known, and that suffices:
+    to compare two predictions of the same number needs no propensities.
+
+    The noise is learned, so that rewards may be of any size. Where accepts are rare,
+    the first rewards vary by nothing, and would seem certain: until 20 have differed
+    from the first by a tenth of `reward_scale`, a belief in noise of that size counts
+    as much as 20 rewards, and ever less.
+
+    Rewards that suddenly are no longer what was expected make what was learned
+    before unsure again, as far as `forgetting` says.
+
+    Propensities are ignored, as by `linucb`, for the same reason.
+
+    A correction moves the weights by what the difference would have moved them; that
+    is near, and not equal, to having learned the right reward at once. What both
+    models were seen to predict is not corrected.
+
+    Examples:
+        >>> from policies.model import Action
+        >>> tea, jam = (Action(i, n, "c", "p", ()) for i, n in [(1, "tea"), (2, "jam")])
+        >>> learner = Blend(BlendSettings())
+        >>> for hour in [*range(24)] * 9:
+        ...     context = (("constant", 1.0), ("hour", hour / 24))
+        ...     learner.learn(
+        ...         context, tea, reward=float(6 <= hour < 18), propensity=0.5
+        ...     )
+        ...     learner.learn(context, jam, reward=0.5, propensity=0.5)
+        >>> for hour in (0, 12):
+        ...     context = (("constant", 1.0), ("hour", hour / 24))
+        ...     tea_earns, jam_earns = learner.believe(context, [tea, jam]).mean
+        ...     print(hour, bool(tea_earns > jam_earns))
+        0 False
+        12 True
+
+    References:
+        A. Rahimi and B. Recht. Random features for large-scale kernel machines. NIPS
+        2007. The waves: their inner products are about a Gaussian kernel.
+
+        G. V. Puskorius and L. A. Feldkamp. Neurocontrol of nonlinear dynamical
+        systems with Kalman filter trained recurrent networks. IEEE Transactions on
+        Neural Networks 1994. That covariances between groups of weights are left out,
+        as here between those of the linear part and blocks of 64 waves.
+    """
+
+    def __init__(self, settings: BlendSettings) -> None:
+        self.settings = settings
+        size = 1 << settings.bits
+        self._blocks = settings.waves // _BLOCK
+        self._mask = size - 1
+        self._linear: FloatArray = np.zeros(size)
+        self._blended: FloatArray = np.zeros(size)
+        self._variance: FloatArray = np.ones(size)
+        self._track = _Track()
+        self._contexts = Contexts(settings.waves, _BLOCK)
+        self._descriptions = Descriptions()
+        # Row 0 is the prior: that of every action without a curved model.
+        self._row_of: dict[str, int] = {}
+        self._latest: list[int] = []
+        self._asked = _NOBODY
+        self._grow(8)
+
+    @classmethod
+    def load(cls, settings: BlendSettings, blob: bytes) -> Self:
+        """Return a learner that has learned what the one that saved the blob had.
+
+        Raises:
+            ValueError: If the blob is damaged, or the settings that shape what is
+                learned were others.
+        """
+        learner = cls(settings)
+        state = msgspec.msgpack.decode(unseal(learner._kind, blob), type=_State)
+        learner._track = state.track
+        learner._contexts.load(state.contexts)
+        at = np.frombuffer(state.at, "<u4").astype(np.intp)
+        learner._linear[at] = np.frombuffer(state.linear, "<f8")
+        learner._blended[at] = np.frombuffer(state.blended, "<f8")
+        learner._variance[at] = np.frombuffer(state.variance, "<f8")
+        learner._row_of = {name: row for row, name in enumerate(state.names, 1)}
+        learner._latest = state.latest
+        rows = slice(1, len(state.names) + 1)
+        learner._grow(len(state.names) + 2)
+        shape = learner._covariance[rows].shape
+        learner._theta[rows] = _read(state.theta).reshape(-1, settings.waves)
+        learner._precision[rows] = _read(state.precision).reshape(-1, settings.waves)
+        learner._spread[rows] = 1.0 / learner._precision[rows]
+        learner._covariance[rows] = _read(state.covariance).reshape(shape)
+        return learner
+
+    def save(self) -> bytes:
+        """Return all it has learned: the same bytes for the same learning."""
+        at = np.flatnonzero((self._variance != 1.0) | (self._linear != 0.0))
+        rows = slice(1, len(self._row_of) + 1)
+        state = _State(
+            track=self._track,
+            contexts=self._contexts.save(),
+            at=at.astype("<u4").tobytes(),
+            linear=self._linear[at].astype("<f8").tobytes(),
+            blended=self._blended[at].astype("<f8").tobytes(),
+            variance=self._variance[at].astype("<f8").tobytes(),
+            names=list(self._row_of),
+            latest=self._latest,
+            theta=self._theta[rows].astype("<f4").tobytes(),
+            precision=self._precision[rows].astype("<f4").tobytes(),
+            covariance=self._covariance[rows].astype("<f4").tobytes(),
+        )
+        return seal(self._kind, msgspec.msgpack.encode(state))
+
+    def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
+        """Return the upper confidence bound of each action's reward.
+
+        Args:
+            context: What is known of user and moment; beyond ±1,000 it is clipped.
+            actions: At least one.
+
+        Returns:
+            The bounds, shape (n_actions,), in units of reward.
+        """
+        mean, deviation = self.believe(context, actions)
+        bounds: FloatArray = mean + self.settings.alpha * deviation
+        return bounds
+
+    def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
+        """Return the estimate of each action's reward, and its standard deviation.
+
+        The deviation is that of weights taken to be independent of each other.
+
+        Args:
+            context: What is known of user and moment; beyond ±1,000 it is clipped.
+            actions: At least one.
+        """
+        seen = self._contexts.of(context)
+        asked = self._ask(actions)
+        share = self._share()
+        linear_noise, curved_noise = self._noises()
+        at = asked.numbers + seen.numbers
+        at &= self._mask
+        variance = _products(self._variance.take(at), seen.x * seen.x)
+        if asked.slots is not None:
+            shared = self._slotted(self._variance, asked, seen, seen.x * seen.x)
+            variance += _products(asked.slots * asked.slots, shared)
+        mean: FloatArray = np.zeros(len(actions))
+        deviation: FloatArray = np.zeros(len(actions))
+        if share < 1.0 - _NEGLIGIBLE:
+            mean += (1.0 - share) * self._lines(self._linear, at, asked, seen)
+            deviation += (1.0 - share) * np.sqrt(variance * linear_noise)
+        if share > _NEGLIGIBLE:
+            curves = _products(self._theta.take(asked.rows, axis=0), seen.waves)
+            spread = self._spread.take(asked.rows, axis=0)
+            variance += _products(spread, seen.waves * seen.waves)
+            curves = curves + self._lines(self._blended, at, asked, seen)
+            mean += share * curves
+            deviation += share * np.sqrt(variance * curved_noise)
+        return Beliefs(mean, deviation)
+
+    def _lines(
+        self, weights: FloatArray, at: NDArray[np.intp], asked: _Asked, seen: Seen
+    ) -> FloatArray:
+        """Return what the linear part of either model expects, shape (n_actions,)."""
+        lines = _products(weights.take(at), seen.x)
+        if asked.slots is not None:
+            lines += _products(asked.slots, self._slotted(weights, asked, seen, seen.x))
+        return lines
+
+    def _slotted(
+        self, weights: FloatArray, asked: _Asked, seen: Seen, x: FloatArray
+    ) -> FloatArray:
+        """Return what each slot of the actions' features adds, shape (64,)."""
+        at = self._descriptions.numbers[asked.used, np.newaxis] + seen.numbers
+        at &= self._mask
+        slotted = np.zeros(len(self._descriptions.numbers))
+        slotted[asked.used] = _products(weights.take(at), x)
+        return slotted
+
+    def _ask(self, actions: Sequence[Action]) -> _Asked:
+        """Return the actions as numbers; who asks for the same again has them."""
+        asked = tuple(actions)
+        if asked != self._asked.actions:
+            described = [self._descriptions.of(action) for action in asked]
+            slots = np.array([d.slots for d in described])
+            used = np.flatnonzero(slots.any(axis=0))
+            row_of = self._row_of
+            self._asked = _Asked(
+                asked,
+                np.array([d.number for d in described])[:, np.newaxis],
+                slots if used.size else None,
+                used,
+                np.array([row_of.get(action.name, _UNKNOWN) for action in asked]),
+            )
+        return self._asked
+
+    def learn(
+        self, context: Features, action: Action, *, reward: float, propensity: float
+    ) -> None:
+        """Learn that the action, once chosen, earned this reward.
+
+        Args:
+            context: What was known when it was chosen.
+            action: The chosen action.
+            reward: What it earned, finite; beyond ±1e9 it is learned as that.
+            propensity: Ignored, as the class says.
+
+        Raises:
+            ValueError: If `reward` is not finite.
+        """
+        del propensity
+        if not math.isfinite(reward):
+            raise ValueError(f"reward must be finite, not {reward}")
+        reward = bounded(reward, REWARD_MAX)
+        seen = self._contexts.of(context)
+        row = self._row(action.name)
+        step = self._step(seen, action, row)
+        errors = reward - step.means[0], reward - step.means[1]
+        scales = 1.0 + step.spread, 1.0 + step.spread + float(step.curved_spreads.sum())
+        self._move(step, row, errors[0] / scales[0], errors[1] / scales[1])
+        at, gain = step.bearing.at, step.gain
+        self._variance[at] -= gain * gain / scales[0]
+        u = step.curved_gain
+        shrunk = u / (1.0 + step.curved_spreads)[:, np.newaxis]
+        self._covariance[row] -= u[:, :, np.newaxis] * shrunk[:, np.newaxis, :]
+        self._precision[row] += seen.waves * seen.waves
+        self._spread[row] = 1.0 / self._precision[row]
+        self._judge(reward, errors, scales)
+        self._contexts.learn(context)
+
+    def correct(
+        self,
+        context: Features,
+        action: Action,
+        *,
+        reward: float,
+        before: float,
+        propensity: float,
+    ) -> None:
+        """Learn that what was learned before turned out to be another reward.
+
+        Args:
+            context: What was known when it was chosen.
+            action: The chosen action.
+            reward: What it earned, finite; beyond ±1e9 it is learned as that.
+            before: What was learned that it earned.
+            propensity: Ignored, as the class says.
+
+        Raises:
+            ValueError: If `reward` is not finite.
+        """
+        del propensity
+        if not math.isfinite(reward):
+            raise ValueError(f"reward must be finite, not {reward}")
+        by = bounded(reward, REWARD_MAX) - bounded(before, REWARD_MAX)
+        row = self._row(action.name)
+        step = self._step(self._contexts.of(context), action, row)
+        scale = 1.0 + step.spread + float(step.curved_spreads.sum())
+        self._move(step, row, by / (1.0 + step.spread), by / scale)
+
+    @property
+    def _kind(self) -> str:
+        """What must not change between saving and loading."""
+        settings = self.settings
+        return (
+            f"blend waves={settings.waves} bits={settings.bits}"
+            f" curved_actions={settings.curved_actions}"
+            f" reward_scale={float(settings.reward_scale)!r}"
+            f" forgetting={float(settings.forgetting)!r}"
+        )
+
+    def _step(self, seen: Seen, action: Action, row: int) -> _Step:
+        """Return what learning one reward would move, and how far."""
+        bearing = self._bearing(seen, action)
+        gain = self._variance[bearing.at] * bearing.x
+        waves = seen.waves.reshape(self._blocks, _BLOCK)
+        curved_gain = np.einsum("bij,bj->bi", self._covariance[row], waves)
+        linear = float(self._linear[bearing.at] @ bearing.x)
+        blended = float(self._blended[bearing.at] @ bearing.x)
+        return _Step(
+            bearing,
+            gain,
+            float(gain @ bearing.x),
+            curved_gain,
+            # Rounding may leave a tiny negative.
+            np.maximum((curved_gain * waves).sum(1), 0.0),
+            (linear, blended + float(self._theta[row] @ seen.waves)),
+        )
+
+    def _move(self, step: _Step, row: int, linear: float, curved: float) -> None:
+        """Move the weights by their gains times a number for either model."""
+        self._linear[step.bearing.at] += step.gain * linear
+        self._blended[step.bearing.at] += step.gain * curved
+        self._theta[row] += step.curved_gain.ravel() * np.float32(curved)
+
+    def _bearing(self, seen: Seen, action: Action) -> _Bearing:
+        described = self._descriptions.of(action)
+        own = seen.numbers + described.number
+        if not described.described:
+            return _Bearing(own & self._mask, seen.x)
+        used = np.flatnonzero(described.slots)
+        shared = self._descriptions.numbers[used][:, np.newaxis] + seen.numbers
+        factors = described.slots[used][:, np.newaxis] * seen.x
+        return _Bearing(
+            np.concatenate([own, shared.ravel()]) & self._mask,
+            np.concatenate([seen.x, factors.ravel()]),
+        )
+
+    def _noises(self) -> tuple[float, float]:
+        """Return the variance of rewards around what either model predicts."""
+        track = self._track
+        doubt = _DOUBT * max(0.0, 1.0 - track.others / _DOUBT)
+        count = doubt + track.count
+        if not count:
+            return 0.0, 0.0
+        believed = doubt * self.settings.reward_scale**2
+        first, second = track.noises
+        return (believed + first) / count, (believed + second) / count
+
+    def _share(self) -> float:
+        """Return how much the curved model counts, from 0 to 1."""
+        noise = min(self._noises())
+        if not noise:
+            return 0.5
+        lead = (self._track.losses[0] - self._track.losses[1]) / (2.0 * noise)
+        return 1.0 / (1.0 + math.exp(-bounded(lead, 700.0)))
+
+    def _judge(
+        self, reward: float, errors: tuple[float, float], scales: tuple[float, float]
+    ) -> None:
+        """Remember how far either model was off, and forget where that is new."""
+        track = self._track
+        squares = errors[0] * errors[0], errors[1] * errors[1]
+        noise = squares[0] / scales[0], squares[1] / scales[1]
+        share = self._share()
+        track.losses = (
+            _FADE * track.losses[0] + squares[0],
+            _FADE * track.losses[1] + squares[1],
+        )
+        track.noises = (
+            _NOISE_FADE * track.noises[0] + noise[0],
+            _NOISE_FADE * track.noises[1] + noise[1],
+        )
+        track.count = _NOISE_FADE * track.count + 1.0
+        if track.first is None:
+            track.first = reward
+        apart = abs(reward - track.first)
+        track.others += apart > _APART * self.settings.reward_scale
+        track.learned += 1
+        off = (1.0 - share) * noise[0] + share * noise[1]
+        track.usual += (off - track.usual) / min(float(track.learned), _STEADY)
+        if not self.settings.forgetting or not track.usual:
+            return
+        surprise = min(off / track.usual, _SURPRISE_MAX) - _SURPRISE_USUAL
+        track.surprise = max(0.0, track.surprise + surprise)
+        if track.surprise > _SURPRISES and track.learned > _PATIENCE:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Make what was learned unsure again, and begin to judge anew."""
+        by = self.settings.forgetting
+        at = np.flatnonzero(self._variance != 1.0)
+        self._variance[at] += by * (1.0 - self._variance[at])
+        rows = slice(1, len(self._row_of) + 1)
+        places = np.arange(_BLOCK)
+        diagonal = self._covariance[rows, :, places, places]
+        self._covariance[rows, :, places, places] = diagonal + np.float32(by) * (
+            1.0 - diagonal
+        )
+        spread = self._spread[rows]
+        self._precision[rows] = 1.0 / (spread + np.float32(by) * (1.0 - spread))
+        self._spread[rows] = 1.0 / self._precision[rows]
+        track = self._track
+        track.surprise = 0.0
+        track.forgotten += 1
+        if track.count > 50.0:
+            kept = 50.0 / track.count
+            track.noises = track.noises[0] * kept, track.noises[1] * kept
+            track.count = 50.0
+
+    def _row(self, name: str) -> int:
+        """Return the row of an action's curved model, a new one if need be."""
+        row = self._row_of.get(name)
+        if row is None:
+            row = self._new_row(name)
+        self._latest[row - 1] = self._track.learned
+        return row
+
+    def _new_row(self, name: str) -> int:
+        """Give an action a curved model that has learned nothing."""
+        self._asked = _NOBODY
+        row = len(self._row_of) + 1
+        if row > self.settings.curved_actions:
+            row = self._latest.index(min(self._latest)) + 1
+            names = list(self._row_of)
+            names[row - 1] = name
+            self._row_of = {name: at for at, name in enumerate(names, 1)}
+        else:
+            if row == len(self._theta):
+                self._grow(2 * row)
+            self._row_of[name] = row
+            self._latest.append(0)
+        self._theta[row] = 0.0
+        self._precision[row] = self._spread[row] = 1.0
+        self._covariance[row] = np.eye(_BLOCK)
+        return row
+
+    def _grow(self, size: int) -> None:
+        """Make room for so many rows."""
+        waves, blocks = self.settings.waves, self._blocks
+        old = len(self._row_of) + 1 if hasattr(self, "_theta") else 0
+        theta = np.zeros((size, waves), np.float32)
+        precision = np.ones((size, waves), np.float32)
+        spread = np.ones((size, waves), np.float32)
+        covariance = np.zeros((size, blocks, _BLOCK, _BLOCK), np.float32)
+        if old:
+            old = min(old, len(self._theta))
+            theta[:old] = self._theta[:old]
+            precision[:old] = self._precision[:old]
+            spread[:old] = self._spread[:old]
+            covariance[:old] = self._covariance[:old]
+        self._theta: FloatArray32 = theta
+        self._precision: FloatArray32 = precision
+        self._spread: FloatArray32 = spread
+        self._covariance: FloatArray32 = covariance
+
+
+def _products(rows: Any, x: Any) -> FloatArray:
+    """Return the inner product of each row and x, by numpy itself and not by BLAS.
+
+    Its last bits then depend neither on threads nor on how many rows there are.
+    """
+    products: FloatArray = np.einsum("ij,j->i", rows, x)
+    return products
+
+
+def _read(saved: bytes) -> FloatArray32:
+    return np.frombuffer(saved, "<f4").astype(np.float32)

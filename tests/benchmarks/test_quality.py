@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.problems import SETS, WORLDS, Problem, read_set, set_problem
+from benchmarks.quality import OURS, play
+from benchmarks.rivals import RIVALS, Ours
+from policies.model import Action, Features
+
+
+class Careful(Ours):
+    """One of ours whose propensities are looked at."""
+
+    def choose(
+        self, context: Features, actions: Sequence[Action], uniform: float
+    ) -> tuple[int, float]:
+        probabilities = self.policy.distribution(context, actions)
+        assert pytest.approx(probabilities.sum()) == 1.0
+        assert probabilities.min() >= 0.01 / len(actions) - 1e-12
+        chosen, propensity = super().choose(context, actions, uniform)
+        assert probabilities[chosen] == propensity
+        return chosen, propensity
+
+
+def test_the_default_learns_on_a_set_and_its_propensities_are_true() -> None:
+    result = play(Careful(OURS["default"]), set_problem("phishing"), seed=0, rows=400)
+
+    assert result.reward > 0.75
+    assert 0.005 <= result.least <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "columns", "labels"),
+    [
+        ("digits", 1_797, 64, 10),
+        ("segment", 2_310, 18, 7),
+        ("phishing", 1_250, 9, 2),
+        ("satimage", 6_435, 36, 6),
+        ("pendigits", 10_992, 16, 10),
+        ("letter", 20_000, 16, 26),
+    ],
+)
+def test_the_sets_are_whole_and_scaled(
+    name: str, rows: int, columns: int, labels: int
+) -> None:
+    assert name in SETS
+    features, found, count = read_set(name)
+
+    assert (rows, columns) == features.shape
+    assert labels == count == len(np.unique(found))
+    assert features.mean(axis=0) == pytest.approx(np.zeros(columns), abs=1e-9)
+    assert np.isin(features.std(axis=0).round(6), [0.0, 1.0]).all()
+
+
+def test_a_file_of_ones_own_is_a_set(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("age,shop,label\n1,a,yes\n2,b,no\n3,a,yes\n", encoding="utf-8")
+
+    problem = set_problem(str(file))
+
+    assert problem.name == "mine"
+    rounds = list(problem.rounds(0, 10))
+    assert len(rounds) == 3
+    assert [given.rewards.sum() for given in rounds] == [1.0] * 3
+    assert len(rounds[0].context) == 4
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "empty.csv"
+    file.write_text("age,label\n", encoding="utf-8")
+
+    with pytest.raises(ValueError, match="there must be rows"):
+        read_set(str(file))
+
+
+@pytest.mark.parametrize("problem", WORLDS, ids=lambda problem: problem.name)
+def test_a_world_is_the_same_for_all_policies(problem: Problem) -> None:
+    first, again = (
+        [(given.context, given.rewards.tolist()) for given in islice(rounds, 20)]
+        for rounds in (problem.rounds(3, 20), problem.rounds(3, 20))
+    )
+
+    assert first == again
+    assert len(first) == 20
+
+
+@pytest.mark.parametrize("name", ["vw_squarecb", "vw_egreedy"])
+def test_a_rival_plays_by_the_same_rules(name: str) -> None:
+    result = play(RIVALS[name](), set_problem("phishing"), seed=0, rows=200)
+
+    assert 0.5 < result.reward <= 1.0
+    assert 0.0 < result.least <= 1.0

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from policies.learners.blend import Blend, BlendSettings
+from policies.model import Action, Features
+
+SMALL = BlendSettings(waves=64, bits=12)
+
+
+def offer(name: str, features: Features = ()) -> Action:
+    return Action(1, name, "text", "home", features)
+
+
+TEA, JAM = offer("tea"), offer("jam")
+
+
+def at(hour: float) -> Features:
+    return (("constant", 1.0), ("hour", hour))
+
+
+def teach(learner: Blend, rows: list[tuple[Features, Action, float]]) -> Blend:
+    for context, action, reward in rows:
+        learner.learn(context, action, reward=reward, propensity=0.5)
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("waves", 100, "waves must be from 64 to 1024, a multiple of 64, not 100"),
+        ("waves", 2048, "waves must be from 64 to 1024"),
+        ("bits", 9, "bits must be from 10 to 24, not 9"),
+        ("curved_actions", 0, "curved_actions must be from 1 to 30000, not 0"),
+        ("alpha", -1.0, "alpha must be from 0 to 1000, not -1.0"),
+        ("reward_scale", 0.0, "reward_scale must be from 1e-9 to 1e9, not 0.0"),
+        ("forgetting", 1.5, "forgetting must be from 0 to 1, not 1.5"),
+    ],
+)
+def test_settings_out_of_range_are_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        BlendSettings(**{key: value})
+
+
+def test_it_learns_what_no_line_could_say() -> None:
+    hours = np.random.default_rng(1).random(600)
+    rows = [(at(h), TEA, float(0.3 < h < 0.7)) for h in hours.tolist()]
+
+    learner = teach(Blend(SMALL), rows)
+
+    low, middle, high = (
+        learner.believe(at(h), [TEA]).mean[0] for h in (0.05, 0.5, 0.95)
+    )
+    assert middle > low + 0.5
+    assert middle > high + 0.5
+
+
+def test_a_new_offer_starts_from_what_others_like_it_have_earned() -> None:
+    kinds = [(("kind=sweet", 1.0),), (("kind=salty", 1.0),)]
+    rows = [
+        (at(0.5), offer(f"{i % 20}", kinds[i % 2]), float(i % 2 == 0))
+        for i in range(200)
+    ]
+
+    learner = teach(Blend(SMALL), rows)
+
+    sweet, salty = learner.believe(
+        at(0.5), [offer("new", kinds[0]), offer("newer", kinds[1])]
+    ).mean
+    assert sweet > salty + 0.3
+
+
+def test_rewards_may_be_of_any_size() -> None:
+    rng = np.random.default_rng(2)
+    rows = [
+        (at(float(h)), (TEA, JAM)[n % 2], float(rng.random() < (0.8, 0.3)[n % 2]))
+        for n, h in enumerate(rng.random(300))
+    ]
+
+    ones = teach(Blend(SMALL), rows)
+    many = teach(
+        Blend(BlendSettings(waves=64, bits=12, reward_scale=1e4)),
+        [(context, action, 1e4 * reward) for context, action, reward in rows],
+    )
+
+    expected = 1e4 * ones.score(at(0.5), [TEA, JAM])
+    assert expected.tolist() == pytest.approx(
+        many.score(at(0.5), [TEA, JAM]).tolist(), rel=1e-3
+    )
+
+
+def test_what_was_tried_little_is_less_sure() -> None:
+    learner = teach(Blend(SMALL), [(at(0.5), TEA, float(n % 2)) for n in range(60)])
+
+    tea, jam = learner.believe(at(0.5), [TEA, JAM]).deviation
+
+    assert 0.0 < tea < jam
+
+
+def test_before_any_reward_all_are_alike() -> None:
+    scores = Blend(SMALL).score(at(0.5), [TEA, JAM])
+
+    assert scores[0] == scores[1] > 0.0
+
+
+@pytest.mark.parametrize("later", [0, 50])
+def test_a_correction_is_nearly_as_if_the_right_reward_had_been_learned(
+    later: int,
+) -> None:
+    hours = np.random.default_rng(3).random(200 + later).tolist()
+    rows = [(at(h), TEA, float(h > 0.5)) for h in hours]
+    wrong = [*rows]
+    wrong[199] = (rows[199][0], TEA, rows[199][2] + 5.0)
+
+    right = teach(Blend(SMALL), rows)
+    corrected = teach(Blend(SMALL), wrong)
+    left = corrected.believe(rows[199][0], [TEA]).mean[0]
+    corrected.correct(
+        rows[199][0], TEA, reward=rows[199][2], before=wrong[199][2], propensity=0.5
+    )
+
+    expected = right.believe(rows[199][0], [TEA]).mean[0]
+    found = corrected.believe(rows[199][0], [TEA]).mean[0]
+    assert abs(found - expected) < 0.5 * abs(left - expected)
+
+
+def test_a_correction_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(ValueError, match="reward must be finite, not nan"):
+        Blend(SMALL).correct(
+            at(0.5), TEA, reward=float("nan"), before=0.0, propensity=0.5
+        )
+
+
+def test_when_rewards_turn_round_it_forgets_and_turns_too() -> None:
+    settings = BlendSettings(waves=64, bits=12, forgetting=0.5)
+    noisy = np.random.default_rng(4).normal(0.0, 0.05, 700).tolist()
+    before = [(at(0.5), TEA, 1.0 + e) for e in noisy[:600]]
+    after = [(at(0.5), TEA, -1.0 + e) for e in noisy[600:]]
+
+    turned = teach(Blend(settings), before + after)
+    stubborn = teach(
+        Blend(BlendSettings(waves=64, bits=12, forgetting=0.0)), before + after
+    )
+
+    assert turned.believe(at(0.5), [TEA]).mean[0] < -0.5
+    assert (
+        stubborn.believe(at(0.5), [TEA]).mean[0]
+        > turned.believe(at(0.5), [TEA]).mean[0]
+    )
+
+
+def test_beyond_the_limit_the_longest_unused_loses_its_curves() -> None:
+    settings = BlendSettings(waves=64, bits=12, curved_actions=2)
+    learner = teach(Blend(settings), [(at(0.5), TEA, 1.0), (at(0.5), JAM, 1.0)])
+    learner.learn(at(0.5), TEA, reward=1.0, propensity=0.5)
+
+    learner.learn(at(0.5), offer("nut"), reward=1.0, propensity=0.5)
+
+    saved = learner.save()
+    assert saved == Blend.load(settings, saved).save()
+    assert len(saved) < 60_000
+    tea, jam = learner.believe(at(0.5), [TEA, JAM]).mean
+    assert tea > jam
+
+
+def test_more_names_than_are_followed_are_seen_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("policies.learners.waves._NAMES_MAX", 3)
+    monkeypatch.setattr("policies.learners.waves._KEPT_MAX", 3)
+    monkeypatch.setattr("policies.learners.waves._LAYOUTS_MAX", 100)
+    rows: list[tuple[Features, Action, float]] = [
+        (((f"word{n % 9}", 1.0), ("x", 0.5)), offer(f"{n % 9}"), 1.0) for n in range(40)
+    ]
+
+    learner = teach(Blend(SMALL), rows)
+
+    saved = learner.save()
+    assert saved == Blend.load(SMALL, saved).save()
+    assert np.isfinite(learner.score(rows[0][0], [TEA])).all()
+
+
+def test_rows_grow_with_actions() -> None:
+    learner = teach(Blend(SMALL), [(at(0.5), offer(f"{n}"), 1.0) for n in range(40)])
+
+    saved = learner.save()
+
+    assert saved == Blend.load(SMALL, saved).save()
