@@ -152,7 +152,7 @@ def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]
     if keys:
         yield from _struct(kind, f"## `[{'.'.join(path)}]`", only=keys)
     if kind is policy.PolicySettings and path != ("policy",):
-        yield "`learner` and `exploration` are as in `[policy]`.\n"
+        yield "The tables in it are as in `[policy]`.\n"
         return
     for field in tables:
         here = (*path, field.name)

@@ -207,7 +207,9 @@ def setting_keys(kind: Any, path: str) -> Iterator[tuple[str, str]]:
             yield f"`[{path}]`", field.name
         for each in kinds:
             tag = each.__struct_config__.tag
-            if tag is None:
+            if each is PolicySettings and here != "policy":
+                yield f"`[{here}]`", "salt"  # Its tables are as in [policy].
+            elif tag is None:
                 yield from setting_keys(each, here)
             else:
                 title = f'`kind = "{tag}"`'

@@ -348,8 +348,8 @@ def test_beliefs_that_are_none_never_become_a_choice(
 @pytest.mark.parametrize(
     ("settings", "floor"),
     [
-        (PolicySettings(), 0.1 / 2),
-        (PolicySettings(traffic=TrafficSettings(floor=0.5)), 0.5 / 2 + 0.5 * 0.1 / 2),
+        (PolicySettings(), 0.01 / 2),
+        (PolicySettings(traffic=TrafficSettings(floor=0.5)), 0.5 / 2 + 0.5 * 0.01 / 2),
         (PolicySettings(exploration=Softmax(temperature=1.0)), 0.0),
         (PolicySettings(exploration=UCB()), 0.01 / 2),
         (PolicySettings(exploration=UCB(), traffic=NO_FLOOR), 0.0),

@@ -157,7 +157,7 @@ def test_a_resolution_is_learned_among_all_that_was_eligible() -> None:
     alone.learn(
         context, chosen, reward=0.75, propensity=decision.propensity, among=actions
     )
-    assert policy.save() == alone.save()
+    assert policy.learner.save() == alone.save()
     assert policy.learns_among
     assert not Policy(PolicySettings(LinUCBSettings())).learns_among
 
