@@ -45,6 +45,7 @@ from policies.gates import GATES
 from policies.gates.life import SUPPRESSORS
 from policies.gates.plugins import GROUP
 from policies.learners.vw_explorers import VwExplorer
+from policies.policy import PolicySettings
 from policies.toml import join_texts
 from server import telemetry
 from server.settings import Settings, read_settings
