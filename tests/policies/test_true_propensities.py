@@ -33,6 +33,7 @@ from policies.policy import (
     Chances,
     Exploration,
     LearnerSettings,
+    LinUCBSettings,
     Policy,
     PolicySettings,
     Softmax,
@@ -218,7 +219,7 @@ def test_where_there_is_only_silence_it_is_certain() -> None:
 
 
 def test_an_offer_that_has_learned_enough_is_bounded_no_more() -> None:
-    policy = policy_of(LEARNERS[0], EXPLORATIONS[0], TrafficSettings())
+    policy = policy_of(LinUCBSettings, EXPLORATIONS[0], TrafficSettings())
     late: Action = next(a for a in CATALOGUE.actions if a.offer_id == "late")
     context: Features = (("constant", 1.0),)
     for count in range(10):
