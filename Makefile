@@ -61,7 +61,7 @@ load: $(VENV)/dev.stamp  ## put a server under load with locust
 	$(BIN)/python -m benchmarks.load $(ARGS)
 
 .PHONY: crash
-crash: $(VENV)/dev.stamp  ## kill servers and learners at many random points: ARGS='--rounds 200'
+crash: $(VENV)/dev.stamp  ## kill servers and learners at many random points: ARGS='--rounds 200 --learners default'
 	$(BIN)/python -m tests.server.crash campaign $(ARGS)
 
 .PHONY: machine

@@ -4,8 +4,8 @@ The tests run a few rounds of each; `python -m tests.server.crash campaign --rou
 runs as many as one likes.
 
 A learner is killed at one of its SQL statements, by itself, with SIGKILL: that is
-every point at which something may be half-written. A server's worker is killed from
-outside, while clients are reporting to it.
+every point at which something may be half-written. A server's workers and its learner
+are killed from outside at any moment, while clients are reporting to it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,11 +287,28 @@ async def use(address: str, reports: Reports, *, user: str, requests: int) -> No
 
 
 async def use_and_kill(
-    serving: kit.Serving, *, users: int, requests: int, kills: int, seed: int
+    serving: kit.Serving,
+    *,
+    users: int,
+    requests: int,
+    kills: int,
+    seed: int,
+    reports: Reports | None = None,
+    commands: Sequence[str] = ("work",),
 ) -> Reports:
-    """Let users use a server while its workers are killed, one after another."""
+    """Let users use a server while its processes are killed, one after another.
+
+    Args:
+        serving: The server.
+        users: How many users there are.
+        requests: How often each asks.
+        kills: How often a process is killed.
+        seed: What makes the moments random.
+        reports: What the users say, and where what they are told is noted.
+        commands: Which processes take turns in being killed, `work` or `learn`.
+    """
     generator = random.Random(seed)
-    reports = Reports()
+    reports = Reports() if reports is None else reports
     using = asyncio.gather(
         *(
             use(serving.address, reports, user=f"user-{n}", requests=requests)
@@ -302,9 +320,9 @@ async def use_and_kill(
         goal = total * (kill + generator.random()) / (kills + 1)
         while len(reports.acknowledged) < goal and not using.done():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-        for worker in serving.children("work")[:1]:
+        for child in serving.children(commands[kill % len(commands)])[:1]:
             with suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)
+                os.kill(child.pid, signal.SIGKILL)
     await asyncio.wait_for(using, 60.0)
     return reports
 
@@ -343,16 +361,23 @@ SETTINGS = """
 address = "127.0.0.1:0"
 workers = {workers}
 drain = "1s"
-[policy.learner]
-kind = "{learner}"
-[policy.exploration]
-kind = "epsilon_greedy"
-epsilon = 0.6
+{policy}
 [learning]
 poll = "20ms"
 publish = "50ms"
 snapshots = 3
 """
+
+POLICY = """
+[policy.learner]
+kind = "{learner}"
+[policy.exploration]
+kind = "epsilon_greedy"
+epsilon = 0.6
+"""
+
+DEFAULT = "default"
+"""In the place of a learner: the policy of who sets none."""
 
 CHALLENGER = """
 [[challengers]]
@@ -363,6 +388,12 @@ dim = 16
 """
 
 app = typer.Typer(add_completion=False)
+
+
+def settings_text(learner: str, *, workers: int = 1) -> str:
+    """Return settings with a learner that is killed, or the default policy."""
+    policy = "" if learner == DEFAULT else POLICY.format(learner=learner)
+    return SETTINGS.format(workers=workers, policy=policy)
 
 
 @app.command("lives")
@@ -382,28 +413,85 @@ def _lives(settings: Path, statements: list[int]) -> None:
 def campaign(
     rounds: Annotated[int, typer.Option(help="How many times to kill each.")] = 20,
     seed: Annotated[int, typer.Option(help="What makes the moments random.")] = 1,
+    learners: Annotated[
+        str, typer.Option(help="Which learners take turns, with commas between.")
+    ] = f"{DEFAULT},linucb,vw",
 ) -> None:
     """Kill learners and servers, and say what was found."""
     generator = random.Random(seed)
+    kinds = learners.split(",")
+    total: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             here = Path(folder) / str(number)
-            here.mkdir()
-            learner = ("linucb", "vw")[number % 2]
-            text = SETTINGS.format(workers=1 + number % 2, learner=learner)
-            settings = kit.write_settings(here, CATALOGUE, text)
-            asyncio.run(fill(settings, 300))
-            lives(settings, [*(generator.randint(1, 120) for _ in range(9)), 150])
-            assert body(settings) == folded(settings)
-            pointers(settings)
-            (here / "server").mkdir()
-            settings = kit.write_settings(here / "server", CATALOGUE, text)
-            with kit.serving(settings) as serving:
-                reports = asyncio.run(
-                    use_and_kill(serving, users=10, requests=20, kills=2, seed=number)
-                )
-                check(serving, reports)
+            text = settings_text(kinds[number % len(kinds)], workers=1 + number % 2)
+            total += _killed_at_statements(here / "learner", text, generator)
+            total += _killed_at_moments(here / "server", text, number)
+            shutil.rmtree(here)
             typer.echo(f"round {number + 1} of {rounds}: nothing lost")
+    for what, count in total.items():
+        typer.echo(f"{count:,} {what}")
+
+
+def _killed_at_statements(
+    folder: Path, text: str, generator: random.Random
+) -> Counter[str]:
+    """Kill a learner at ten of its statements; say how much was compared."""
+    folder.mkdir(parents=True)
+    settings = kit.write_settings(folder, CATALOGUE, text)
+    asyncio.run(fill(settings, 300))
+    killed = lives(settings, [*(generator.randint(1, 120) for _ in range(9)), 150])
+    position, _ = found = body(settings)
+    assert found == folded(settings)
+    pointers(settings)
+    return Counter(
+        {
+            "kills of a learner at a statement": killed,
+            "resolutions learned by learners killed there, into the same bytes": (
+                position
+            ),
+        }
+    )
+
+
+def _killed_at_moments(folder: Path, text: str, seed: int) -> Counter[str]:
+    """Kill a server's worker and its learner twice each, while they are at work."""
+    folder.mkdir(parents=True)
+    settings = kit.write_settings(folder, CATALOGUE, text)
+    with kit.serving(settings) as serving:
+        reports = asyncio.run(
+            use_and_kill(
+                serving,
+                users=10,
+                requests=20,
+                kills=4,
+                seed=seed,
+                reports=Reports(kinds=(kit.SHOWN, kit.CONVERTED)),
+                commands=("learn", "work"),
+            )
+        )
+        check(serving, reports)
+        kit.eventually(lambda: _all_learned(serving.path))
+    position, _ = found = body(settings)
+    assert found == folded(settings)
+    pointers(settings)
+    return Counter(
+        {
+            "kills of a server's learner at a moment": 2,
+            "kills of a server's worker at a moment": 2,
+            "resolutions learned by servers' learners, into the same bytes": position,
+        }
+    )
+
+
+def _all_learned(path: Path) -> bool:
+    """Say whether every decision that was reported of is in the latest model."""
+    ((reported,),) = kit.rows(
+        path, "select count(distinct decision_id) from outcomes_v1"
+    )
+    ((joined,),) = kit.rows(path, "select count(*) from resolutions_v1")
+    ((learned,),) = kit.rows(path, "select max(position) from snapshot")
+    return bool(reported <= joined == learned)
 
 
 def main() -> None:

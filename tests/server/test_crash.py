@@ -28,12 +28,12 @@ kind = "vw_explorer"
 """
 
 
-@pytest.mark.parametrize("learner", ["linucb", "vw", "vw_explorer"])
+@pytest.mark.parametrize("learner", [crash.DEFAULT, "linucb", "vw", "vw_explorer"])
 def test_a_learner_that_is_killed_anywhere_ends_in_the_same_bytes(
     tmp_path: Path, learner: str
 ) -> None:
     # Given a store with a few hundred outcomes, and what becomes of it undisturbed
-    text = crash.SETTINGS.format(workers=1, learner=learner)
+    text = crash.settings_text(learner)
     if learner == "vw_explorer":
         before, _, after = text.partition(f'kind = "{learner}"')
         text = f"{before}{EXPLORER}[learning]{after.partition('[learning]')[2]}"
@@ -60,7 +60,7 @@ def test_nothing_acknowledged_is_lost_and_no_cap_broken_when_workers_are_killed(
     tmp_path: Path,
 ) -> None:
     # Given two workers, and users who ask and report as fast as they can
-    text = crash.SETTINGS.format(workers=2, learner="linucb")
+    text = crash.settings_text("linucb", workers=2)
     settings = kit.write_settings(tmp_path, crash.CATALOGUE, text)
     with kit.serving(settings) as serving:
         # When workers are killed in the middle, and started again
@@ -97,7 +97,7 @@ def test_two_workers_keep_a_cap_exactly_and_end_when_who_started_them_is_killed(
     tmp_path: Path,
 ) -> None:
     # Given two worker processes on one file
-    text = crash.SETTINGS.format(workers=2, learner="linucb")
+    text = crash.settings_text("linucb", workers=2)
     settings = kit.write_settings(tmp_path, crash.CATALOGUE, text)
     with kit.serving(settings) as serving:
         assert len(serving.children("work")) == 2
@@ -125,7 +125,7 @@ def test_a_learner_that_is_killed_around_publishing_leaves_a_model_that_serves(
     tmp_path: Path,
 ) -> None:
     # Given a learner with a challenger, of which every publication is killed somewhere
-    text = crash.SETTINGS.format(workers=1, learner="linucb") + crash.CHALLENGER
+    text = crash.settings_text("linucb", workers=1) + crash.CHALLENGER
     settings = kit.write_settings(tmp_path, crash.CATALOGUE, text)
     asyncio.run(crash.fill(settings, 120))
     once = [*range(15, 120, 7)]
