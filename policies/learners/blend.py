@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from policies.learners.base import Beliefs
 from policies.learners.bounds import bounded
+from policies.learners.ridge import products
 from policies.learners.sealing import seal, unseal
 from policies.learners.waves import Contexts, Descriptions, Seen
 from policies.model import Action, Features, FloatArray
@@ -140,33 +141,26 @@ class _State(msgspec.Struct, array_like=True):
     covariance: bytes
 
 
-class _Bearing(NamedTuple):
-    """Which hashed weights bear on an action's reward, and with which factor."""
-
-    at: NDArray[np.intp]
-    x: FloatArray
-
-
 class _Asked(NamedTuple):
     """Actions as numbers.
 
     Attributes:
         actions: Which.
-        numbers: A hash of the name of each, shape (n_actions, 1).
-        slots: The features of each, shape (n_actions, 64); none where none has any.
-        used: Which slots are not 0 for all of them.
+        numbers: A hash of the name of each and of each slot that any of them uses,
+            shape (n_actions + n_slots, 1).
+        slots: What each action has in those slots, for the three kinds of weights:
+            twice as it is, and then squared, shape (3, n_actions, n_slots).
         rows: The row of the curved model of each.
     """
 
     actions: tuple[Action, ...]
     numbers: NDArray[np.intp]
-    slots: FloatArray | None
-    used: NDArray[np.intp]
+    slots: FloatArray
     rows: NDArray[np.intp]
 
 
 _NOBODY = _Asked(
-    (), np.zeros((0, 1), np.intp), None, np.zeros(0, np.intp), np.zeros(0, np.intp)
+    (), np.zeros((0, 1), np.intp), np.zeros((3, 0, 0)), np.zeros(0, np.intp)
 )
 
 
@@ -174,7 +168,8 @@ class _Step(NamedTuple):
     """What one reward would change.
 
     Attributes:
-        bearing: The hashed weights concerned.
+        at: Which hashed weights are concerned, shape (n_concerned,).
+        weights: What they are, for the three kinds, shape (3, n_concerned).
         gain: How far one unit of error moves each, before it is divided.
         spread: The variance of the linear model there, in units of the noise's.
         curved_gain: The same for the weights of the waves, shape (blocks, 64).
@@ -182,7 +177,8 @@ class _Step(NamedTuple):
         means: What the linear model predicts, and the curved one.
     """
 
-    bearing: _Bearing
+    at: NDArray[np.intp]
+    weights: FloatArray
     gain: FloatArray
     spread: float
     curved_gain: FloatArray32
@@ -253,9 +249,10 @@ class Blend:
         size = 1 << settings.bits
         self._blocks = settings.waves // _BLOCK
         self._mask = size - 1
-        self._linear: FloatArray = np.zeros(size)
-        self._blended: FloatArray = np.zeros(size)
-        self._variance: FloatArray = np.ones(size)
+        # The linear model's weights, those of the other one, and the variance of both.
+        self._weights: FloatArray = np.zeros((3, size))
+        self._linear, self._blended, self._variance = self._weights
+        self._variance[:] = 1.0
         self._track = _Track()
         self._contexts = Contexts(settings.waves, _BLOCK)
         self._descriptions = Descriptions()
@@ -338,44 +335,38 @@ class Blend:
         asked = self._ask(actions)
         share = self._share()
         linear_noise, curved_noise = self._noises()
-        at = asked.numbers + seen.numbers
-        at &= self._mask
-        variance = _products(self._variance.take(at), seen.x * seen.x)
-        if asked.slots is not None:
-            shared = self._slotted(self._variance, asked, seen, seen.x * seen.x)
-            variance += _products(asked.slots * asked.slots, shared)
-        mean: FloatArray = np.zeros(len(actions))
-        deviation: FloatArray = np.zeros(len(actions))
-        if share < 1.0 - _NEGLIGIBLE:
-            mean += (1.0 - share) * self._lines(self._linear, at, asked, seen)
-            deviation += (1.0 - share) * np.sqrt(variance * linear_noise)
-        if share > _NEGLIGIBLE:
-            curves = _products(self._theta.take(asked.rows, axis=0), seen.waves)
-            spread = self._spread.take(asked.rows, axis=0)
-            variance += _products(spread, seen.waves * seen.waves)
-            curves = curves + self._lines(self._blended, at, asked, seen)
-            mean += share * curves
-            deviation += share * np.sqrt(variance * curved_noise)
+        mean, blended, variance = self._lines(asked, seen)
+        if share <= _NEGLIGIBLE:
+            variance *= linear_noise
+            return Beliefs(mean, np.sqrt(variance, variance))
+        rows = asked.rows
+        blended += products(self._theta.take(rows, axis=0), seen.waves)
+        squares = seen.waves * seen.waves
+        curved = variance + products(self._spread.take(rows, axis=0), squares)
+        curved *= curved_noise
+        curved = np.sqrt(curved, curved)
+        if share >= 1.0 - _NEGLIGIBLE:
+            return Beliefs(blended, curved)
+        mean += share * (blended - mean)
+        variance *= linear_noise
+        deviation = np.sqrt(variance, variance)
+        deviation += share * (curved - deviation)
         return Beliefs(mean, deviation)
 
-    def _lines(
-        self, weights: FloatArray, at: NDArray[np.intp], asked: _Asked, seen: Seen
-    ) -> FloatArray:
-        """Return what the linear part of either model expects, shape (n_actions,)."""
-        lines = _products(weights.take(at), seen.x)
-        if asked.slots is not None:
-            lines += _products(asked.slots, self._slotted(weights, asked, seen, seen.x))
-        return lines
+    def _lines(self, asked: _Asked, seen: Seen) -> FloatArray:
+        """Return what the linear part of either model expects, and its variance.
 
-    def _slotted(
-        self, weights: FloatArray, asked: _Asked, seen: Seen, x: FloatArray
-    ) -> FloatArray:
-        """Return what each slot of the actions' features adds, shape (64,)."""
-        at = self._descriptions.numbers[asked.used, np.newaxis] + seen.numbers
+        Shape (3, n_actions).
+        """
+        at = asked.numbers + seen.numbers
         at &= self._mask
-        slotted = np.zeros(len(self._descriptions.numbers))
-        slotted[asked.used] = _products(weights.take(at), x)
-        return slotted
+        factors = np.array((seen.x, seen.x, seen.x * seen.x))[:, np.newaxis]
+        found = np.vecdot(self._weights.take(at, axis=1), factors)
+        count = len(asked.actions)
+        lines: FloatArray = found[:, :count]
+        if found.shape[1] > count:
+            lines += np.vecdot(asked.slots, found[:, np.newaxis, count:])
+        return lines
 
     def _ask(self, actions: Sequence[Action]) -> _Asked:
         """Return the actions as numbers; who asks for the same again has them."""
@@ -384,12 +375,14 @@ class Blend:
             described = [self._descriptions.of(action) for action in asked]
             slots = np.array([d.slots for d in described])
             used = np.flatnonzero(slots.any(axis=0))
+            slots = slots[:, used]
+            own = np.array([d.number for d in described])
+            shared = self._descriptions.numbers[used]
             row_of = self._row_of
             self._asked = _Asked(
                 asked,
-                np.array([d.number for d in described])[:, np.newaxis],
-                slots if used.size else None,
-                used,
+                np.concatenate([own, shared])[:, np.newaxis],
+                np.array([slots, slots, slots * slots]),
                 np.array([row_of.get(action.name, _UNKNOWN) for action in asked]),
             )
         return self._asked
@@ -417,14 +410,14 @@ class Blend:
         step = self._step(seen, action, row)
         errors = reward - step.means[0], reward - step.means[1]
         scales = 1.0 + step.spread, 1.0 + step.spread + float(step.curved_spreads.sum())
+        step.weights[2] -= step.gain * step.gain / scales[0]
         self._move(step, row, errors[0] / scales[0], errors[1] / scales[1])
-        at, gain = step.bearing.at, step.gain
-        self._variance[at] -= gain * gain / scales[0]
         u = step.curved_gain
         shrunk = u / (1.0 + step.curved_spreads)[:, np.newaxis]
-        self._covariance[row] -= u[:, :, np.newaxis] * shrunk[:, np.newaxis, :]
-        self._precision[row] += seen.waves * seen.waves
-        self._spread[row] = 1.0 / self._precision[row]
+        self._covariance[row] -= u[:, :, np.newaxis] * shrunk[:, np.newaxis]
+        precision = self._precision[row]
+        precision += seen.waves * seen.waves
+        np.divide(1.0, precision, self._spread[row])
         self._judge(reward, errors, scales)
         self._contexts.learn(context)
 
@@ -471,40 +464,35 @@ class Blend:
 
     def _step(self, seen: Seen, action: Action, row: int) -> _Step:
         """Return what learning one reward would move, and how far."""
-        bearing = self._bearing(seen, action)
-        gain = self._variance[bearing.at] * bearing.x
+        described = self._descriptions.of(action)
+        at = (described.numbers + seen.numbers).ravel()
+        at &= self._mask
+        x = (described.factors * seen.x).ravel()
+        weights = self._weights.take(at, axis=1)
+        gain = weights[2] * x
         waves = seen.waves.reshape(self._blocks, _BLOCK)
-        curved_gain = np.einsum("bij,bj->bi", self._covariance[row], waves)
-        linear = float(self._linear[bearing.at] @ bearing.x)
-        blended = float(self._blended[bearing.at] @ bearing.x)
+        curved_gain = np.vecdot(self._covariance[row], waves[:, np.newaxis])
         return _Step(
-            bearing,
+            at,
+            weights,
             gain,
-            float(gain @ bearing.x),
+            float(gain.dot(x)),
             curved_gain,
             # Rounding may leave a tiny negative.
-            np.maximum((curved_gain * waves).sum(1), 0.0),
-            (linear, blended + float(self._theta[row] @ seen.waves)),
+            np.maximum(np.vecdot(curved_gain, waves), 0.0),
+            (
+                float(weights[0].dot(x)),
+                float(weights[1].dot(x)) + float(self._theta[row].dot(seen.waves)),
+            ),
         )
 
     def _move(self, step: _Step, row: int, linear: float, curved: float) -> None:
         """Move the weights by their gains times a number for either model."""
-        self._linear[step.bearing.at] += step.gain * linear
-        self._blended[step.bearing.at] += step.gain * curved
-        self._theta[row] += step.curved_gain.ravel() * np.float32(curved)
-
-    def _bearing(self, seen: Seen, action: Action) -> _Bearing:
-        described = self._descriptions.of(action)
-        own = seen.numbers + described.number
-        if not described.described:
-            return _Bearing(own & self._mask, seen.x)
-        used = np.flatnonzero(described.slots)
-        shared = self._descriptions.numbers[used][:, np.newaxis] + seen.numbers
-        factors = described.slots[used][:, np.newaxis] * seen.x
-        return _Bearing(
-            np.concatenate([own, shared.ravel()]) & self._mask,
-            np.concatenate([seen.x, factors.ravel()]),
-        )
+        step.weights[0] += step.gain * linear
+        step.weights[1] += step.gain * curved
+        self._weights[:, step.at] = step.weights
+        theta = self._theta[row]
+        theta += step.curved_gain.ravel() * np.float32(curved)
 
     def _noises(self) -> tuple[float, float]:
         """Return the variance of rewards around what either model predicts."""
@@ -623,15 +611,6 @@ class Blend:
         self._precision: FloatArray32 = precision
         self._spread: FloatArray32 = spread
         self._covariance: FloatArray32 = covariance
-
-
-def _products(rows: Any, x: Any) -> FloatArray:
-    """Return the inner product of each row and x, by numpy itself and not by BLAS.
-
-    Its last bits then depend neither on threads nor on how many rows there are.
-    """
-    products: FloatArray = np.einsum("ij,j->i", rows, x)
-    return products
 
 
 def _read(saved: bytes) -> FloatArray32:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -270,7 +271,9 @@ class FadingRidges(Ridges):
         self._stale.clear()
 
 
-def products(rows: FloatArray, x: FloatArray) -> FloatArray:
+def products(
+    rows: NDArray[np.floating[Any]], x: NDArray[np.floating[Any]]
+) -> FloatArray:
     """Return the inner product of each row and x, each found by itself.
 
     It does not depend on which other rows there are, and takes one thread.

@@ -11,7 +11,7 @@ from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.learners.scaling import Scaling, ScalingState
 from policies.model import Features, FloatArray
 
-__all__ = ["Projection", "Vectors"]
+__all__ = ["Projection", "Vectors", "within"]
 
 
 class Projection(Protocol):
@@ -66,7 +66,7 @@ class Vectors:
         if context is latest:
             return vector
         names, values = zip(*context, strict=True) if context else ((), ())
-        numbers = _within(values)
+        numbers = within(values)
         if self._scaling is not None:
             numbers = self._scaling.scaled(names, numbers)
         vector = self._projection.spread(names, numbers)
@@ -77,13 +77,13 @@ class Vectors:
         """Return a context's vector once its values are part of what is usual."""
         if self._scaling is not None and context:
             names, values = zip(*context, strict=True)
-            self._scaling.learn(names, _within(values))
+            self._scaling.learn(names, within(values))
             self._latest = None, np.zeros(0)
         return self.of(context)
 
 
-def _within(values: tuple[float, ...]) -> FloatArray:
-    """Clip values to ±1,000."""
+def within(values: tuple[float, ...]) -> FloatArray:
+    """Return values clipped to ±1,000, what is not a number as 0, shape (n,)."""
     # One number tells whether any is too large, infinite or not a number.
     if math.hypot(*values) <= FEATURE_MAX:
         return np.array(values, np.float64)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.learners.bounds import FEATURE_MAX, bounded
+from policies.learners.ridge import products
+from policies.learners.vectors import within
 from policies.model import Action, Features, FloatArray
 
 __all__ = ["Contexts", "ContextsState", "Description", "Descriptions", "Seen"]
@@ -56,11 +58,38 @@ class ContextsState(msgspec.Struct, array_like=True):
 
 
 class _Layout(NamedTuple):
-    """What follows from the names of a context alone."""
+    """What follows from the names of a context alone.
 
+    Attributes:
+        kept: Which of its values count; none where all do.
+        followed: The names of those that do.
+        known: Whether all of those are followed.
+        rows: Where the moments of each are.
+        numbers: A hash for what is always there and for each of them.
+        weights: What its waves are made with, shape (n_pairs, n_followed).
+    """
+
+    kept: NDArray[np.intp] | None
+    followed: tuple[str, ...]
+    known: bool
     rows: NDArray[np.intp]
     numbers: NDArray[np.int64]
     weights: NDArray[np.float32]
+
+
+class _Usual(NamedTuple):
+    """What values under some names are moved by, and then divided by."""
+
+    shift: FloatArray
+    deviation: FloatArray
+
+
+class _Read(NamedTuple):
+    """What was read of a context: its values, clipped, and where they belong."""
+
+    layout: _Layout
+    values: FloatArray
+    seen: Seen
 
 
 class Contexts:
@@ -82,28 +111,29 @@ class Contexts:
         self._scale = np.float32(_AMPLITUDE * math.sqrt(2.0 / waves))
         self._shape = (waves // block, 2, block // 2)
         self._row_of: dict[str, int] = {}
-        # Count, mean, and the sum of squared distances from it. Row 0 is that of
+        # Count, mean, and the sum of squared distances from it. Column 0 is that of
         # names not followed.
-        self._moments: FloatArray = np.zeros((64, 3))
+        self._moments: FloatArray = np.zeros((3, 64))
         self._square = 0.0
         self._count = 0.0
         self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._usual: dict[tuple[str, ...], _Usual] = {}
         self._held = 0
         self._weights_of: dict[str, NDArray[np.float32]] = {}
-        self._latest: tuple[Features, Seen] | None = None
+        self._latest: tuple[Features | None, _Read | None] = None, None
 
     def load(self, state: ContextsState | list[object]) -> None:
         """Go on from a saved state."""
         read = msgspec.convert(state, ContextsState)
         self._row_of = {name: row for row, name in enumerate(read.names, 1)}
         moments = np.frombuffer(read.moments, "<f8").reshape(-1, 3)
-        self._moments = np.zeros((len(moments) + 64, 3))
-        self._moments[1 : len(moments) + 1] = moments
+        self._moments = np.zeros((3, len(moments) + 64))
+        self._moments[:, 1 : len(moments) + 1] = moments.T
         self._square, self._count = read.square, read.count
 
     def save(self) -> ContextsState:
         """Return what was learned."""
-        moments = self._moments[1 : len(self._row_of) + 1]
+        moments = self._moments[:, 1 : len(self._row_of) + 1].T
         return ContextsState(
             list(self._row_of),
             moments.astype("<f8").tobytes(),
@@ -113,90 +143,120 @@ class Contexts:
 
     def of(self, context: Features) -> Seen:
         """Return a context as numbers, by what is usual so far."""
-        if self._latest is not None and self._latest[0] is context:
-            return self._latest[1]
-        layout, values = self._read(context)
-        count, mean, squares = self._moments[layout.rows].T
-        varied = squares > 1e-9 * count * (1.0 + mean * mean)
-        held = count + _CENTRED
-        deviation = np.sqrt(np.maximum((squares + _CENTRED) / held, 1.0))
-        usual = np.where(varied, (values - mean * (count / held)) / deviation, values)
-        square = float(usual @ usual)
-        typical = self._square / self._count if self._count else square
-        length = math.sqrt(max(typical, 1e-9, square / _SQUARE_MAX**2))
-        angles = np.einsum(
-            "ij,i->j", layout.weights, (usual / (length * _LENGTH)).astype(np.float32)
-        )
-        waves = np.empty(self._shape, np.float32)
-        waves[:, 0] = np.cos(angles).reshape(self._shape[0], -1)
-        waves[:, 1] = np.sin(angles).reshape(self._shape[0], -1)
-        waves *= self._scale
-        x = np.empty(len(usual) + 1)
-        x[0] = 1.0
-        x[1:] = usual * (math.sqrt(_PRIOR) / length)
-        seen = Seen(layout.numbers, x, waves.ravel(), square)
-        self._latest = (context, seen)
-        return seen
+        return self._read(context).seen
 
     def learn(self, context: Features) -> None:
         """Learn that such a context was seen."""
-        square = self.of(context).square
-        layout, values = self._read(context, follow=True)
+        layout, values, seen = self._read(context)
+        square = seen.square
         if self._count:
             square = min(square, _SQUARE_MAX * (self._square / self._count + 1.0))
         self._square += square
         self._count += 1.0
-        moments = self._moments[layout.rows]
-        count, mean, squares = moments.T
+        rows = self._followed(layout)
+        moments = self._moments.take(rows, axis=1)
+        count, mean, squares = moments
         count += 1.0
         away = values - mean
         mean += away / count
-        squares += away * (values - mean)
-        self._moments[layout.rows] = moments
-        self._moments[_UNKNOWN] = 0.0
-        self._latest = None
+        away *= values - mean
+        squares += away
+        self._moments[:, rows] = moments
+        self._moments[:, _UNKNOWN] = 0.0
+        self._latest = None, None
+        self._usual.clear()
 
-    def _read(
-        self, context: Features, *, follow: bool = False
-    ) -> tuple[_Layout, FloatArray]:
-        """Return what follows from the names, and the values, clipped."""
-        parts = [part for part in context if part[0] != _CONSTANT]
-        names = tuple([name for name, _ in parts])
-        values = np.array([bounded(value, FEATURE_MAX) for _, value in parts])
-        if follow:
-            for name in names:
-                if name not in self._row_of:
-                    self._follow(name)
-        layout = self._layouts.get(names)
-        if layout is None:
-            layout = self._new_layout(names)
-        return layout, values
+    def _read(self, context: Features) -> _Read:
+        """Return what is to know of a context, and keep it for who asks again."""
+        latest, read = self._latest
+        if read is not None and latest is context:
+            return read
+        names, numbers = zip(*context, strict=True) if context else ((), ())
+        layout = self._layouts.get(names) or self._new_layout(names)
+        values = within(numbers)
+        if layout.kept is not None:
+            values = values.take(layout.kept)
+        read = _Read(layout, values, self._see(names, layout, values))
+        self._latest = context, read
+        return read
+
+    def _see(self, names: tuple[str, ...], layout: _Layout, values: FloatArray) -> Seen:
+        shift, deviation = self._usual.get(names) or self._new_usual(names, layout)
+        usual = values - shift
+        usual /= deviation
+        square = float(usual.dot(usual))
+        typical = self._square / self._count if self._count else square
+        length = math.sqrt(max(typical, 1e-9, square / _SQUARE_MAX**2))
+        scaled = (usual / (length * _LENGTH)).astype(np.float32)
+        angles = products(layout.weights, scaled).reshape(self._shape[0], -1)
+        waves = np.empty(self._shape, np.float32)
+        np.cos(angles, waves[:, 0])
+        np.sin(angles, waves[:, 1])
+        waves *= self._scale
+        x = np.empty(len(usual) + 1)
+        x[0] = 1.0
+        np.multiply(usual, math.sqrt(_PRIOR) / length, x[1:])
+        return Seen(layout.numbers, x, waves.ravel(), square)
+
+    def _new_usual(self, names: tuple[str, ...], layout: _Layout) -> _Usual:
+        """Return what values under the names are moved and divided by so far."""
+        count, mean, squares = self._moments.take(layout.rows, axis=1)
+        constant = squares <= 1e-9 * count * (1.0 + mean * mean)
+        held = count + _CENTRED
+        shift = mean * (count / held)
+        shift[constant] = 0.0
+        deviation = np.sqrt(np.maximum((squares + _CENTRED) / held, 1.0))
+        deviation[constant] = 1.0
+        usual = _Usual(shift, deviation)
+        self._usual[names] = usual
+        return usual
+
+    def _followed(self, layout: _Layout) -> NDArray[np.intp]:
+        """Return where the moments of a context's names are, from now on."""
+        if layout.known:
+            return layout.rows
+        for name in layout.followed:
+            if name not in self._row_of:
+                self._follow(name)
+        return self._rows(layout.followed)
 
     def _follow(self, name: str) -> None:
         if len(self._row_of) >= _NAMES_MAX:
             return
         row = self._row_of[name] = len(self._row_of) + 1
-        if row == len(self._moments):
-            self._moments = np.concatenate([self._moments, 0.0 * self._moments])
-        self._layouts.clear()
-        self._held = 0
+        if row == self._moments.shape[1]:
+            more = np.zeros_like(self._moments)
+            self._moments = np.concatenate([self._moments, more], axis=1)
+        self._forget_layouts()
+
+    def _rows(self, names: tuple[str, ...]) -> NDArray[np.intp]:
+        return np.array([self._row_of.get(name, _UNKNOWN) for name in names], np.intp)
 
     def _new_layout(self, names: tuple[str, ...]) -> _Layout:
         if self._held > _LAYOUTS_MAX:
-            self._layouts.clear()
-            self._held = 0
-        self._held += (len(names) + 1) * self._pairs
-        weights = np.zeros((len(names), self._pairs), np.float32)
-        for at, name in enumerate(names):
-            weights[at] = self._weights(name)
-        numbers = [_number(""), *map(_number, names)]
+            self._forget_layouts()
+        kept = [at for at, name in enumerate(names) if name != _CONSTANT]
+        followed = tuple([names[at] for at in kept])
+        self._held += (len(followed) + 1) * self._pairs
+        weights = np.zeros((self._pairs, len(followed)), np.float32)
+        for at, name in enumerate(followed):
+            weights[:, at] = self._weights(name)
+        rows = self._rows(followed)
         layout = _Layout(
-            np.array([self._row_of.get(name, _UNKNOWN) for name in names], np.intp),
-            np.array(numbers, np.int64),
-            weights,
+            kept=None if followed == names else np.array(kept, np.intp),
+            followed=followed,
+            known=bool(rows.all()),
+            rows=rows,
+            numbers=np.array([_number(""), *map(_number, followed)], np.int64),
+            weights=weights,
         )
         self._layouts[names] = layout
         return layout
+
+    def _forget_layouts(self) -> None:
+        self._layouts.clear()
+        self._usual.clear()
+        self._held = 0
 
     def _weights(self, name: str) -> NDArray[np.float32]:
         """Return normally distributed numbers that follow from a name."""
@@ -221,12 +281,15 @@ class Description(NamedTuple):
     Attributes:
         number: A hash of its name.
         slots: Its features, hashed, shape (64,).
-        described: Whether it has any.
+        numbers: The hashes of its name and of the slots it uses, shape (1 + n_slots,
+            1).
+        factors: 1 for its name, and what is in those slots, of the same shape.
     """
 
     number: int
     slots: FloatArray
-    described: bool
+    numbers: NDArray[np.intp]
+    factors: FloatArray
 
 
 class Descriptions:
@@ -252,8 +315,13 @@ class Descriptions:
             slots[first] += amount if number >> 40 & 1 else -amount
             slots[second] += amount if number >> 41 & 1 else -amount
         slots *= _LONGEST / max(math.sqrt(float(slots @ slots)), _LONGEST)
+        number = _number(f"action:{action.name}")
+        used = np.flatnonzero(slots)
         described = Description(
-            _number(f"action:{action.name}"), slots, bool(slots.any())
+            number,
+            slots,
+            np.concatenate([[number], self.numbers[used]])[:, np.newaxis],
+            np.concatenate([[1.0], slots[used]])[:, np.newaxis],
         )
         self._kept[action] = described
         return described
