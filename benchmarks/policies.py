@@ -139,10 +139,10 @@ def vectors(world: World) -> Driver:
     """Drive the arithmetic of `linucb` on vectors that need not be made."""
     ridges = Ridges(world.size.features, 1.0)
     x, actions, rewards = world.vectors, world.actions, world.rewards
+    width = np.array(_ALPHA)
 
     def decide(at: int) -> None:
-        mean, variance = ridges.moments(actions, x[at])
-        best = int((mean + _ALPHA * np.sqrt(variance)).argmax())
+        best = int(ridges.bounds(actions, x[at], width).argmax())
         ridges.learn(actions[best].name, x[at], rewards[at][best])
 
     return decide

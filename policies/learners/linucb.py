@@ -105,6 +105,7 @@ class LinUCB:
         self.settings = settings
         self._vectors = Vectors(Hasher(settings.dim))
         self._ridges = Ridges(settings.dim, settings.ridge)
+        self._alpha = np.array(settings.alpha)
 
     @classmethod
     def load(cls, settings: LinUCBSettings, blob: bytes) -> Self:
@@ -132,11 +133,7 @@ class LinUCB:
         Returns:
             The bounds, shape (n_actions,), in units of reward.
         """
-        mean, variance = self._ridges.moments(actions, self._vectors.of(context))
-        bounds = np.sqrt(variance, variance)
-        bounds *= self.settings.alpha
-        bounds += mean
-        return bounds
+        return self._ridges.bounds(actions, self._vectors.of(context), self._alpha)
 
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
         """Return the estimate of each action's reward, and its standard deviation.

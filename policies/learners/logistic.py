@@ -245,16 +245,15 @@ class _Odds(Ridges):
     def learn_share(self, name: str, x: FloatArray, share: float) -> None:
         """Learn that a name earned a share, from 0 to 1, at x."""
         row = self._row_of[name] or self._new_row(name)
-        theta = self._theta[row]
-        packed = self._A_inv[row]
-        u = self._times(packed, x)
+        moved = self._times(self._lines[row], x)
+        u = moved[:-1]
         spread = max(float(x.dot(u)), 0.0)
-        log_odds = _most_likely(float(x.dot(theta)) + self.offset, spread, share)
+        log_odds = _most_likely(float(moved[-1]) + self.offset, spread, share)
         chance = _chance_of(log_odds)
-        theta += u * (share - chance)
+        self._move(row, u * (share - chance))
         curvature = chance * (1.0 - chance)
         u *= math.sqrt(curvature / (1.0 + curvature * spread))
-        packed -= self._pairs(u)
+        self._A_inv[row] -= self._pairs(u)
 
 
 def _most_likely(before: float, spread: float, share: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -53,7 +53,9 @@ class Ridges:
 
     A⁻¹ is symmetric, and kept as the rows of its upper triangle in one line. xᵀA⁻¹x
     is then the inner product of that line with the products of pairs from x: one
-    matrix-vector product for all names, on half the memory.
+    matrix-vector product for all names, on half the memory. θ stands behind it in the
+    same line, as if it were one more column, so that a row learned moves both at once;
+    and once more by itself.
 
     Args:
         dim: The length of the vectors, d, at least 1.
@@ -62,18 +64,33 @@ class Ridges:
 
     def __init__(self, dim: int, ridge: float) -> None:
         self.dim = dim
-        self._upper, self._twice, self._square = _places_of(dim)
+        self._places = _places_of(dim)
         # Row 0 is the prior: that of every name not learned from.
         self._row_of = _Rows()
+        self._lines = (np.eye(dim) / ridge).take(self._places.upper)[np.newaxis]
+        self._lines[:, -dim:] = 0.0
         self._theta: FloatArray = np.zeros((1, dim))
-        self._A_inv: FloatArray = (np.eye(dim) / ridge).take(self._upper)[np.newaxis]
         self._latest: tuple[tuple[Action, ...], NDArray[np.intp]] = _NOBODY
+        self._look()
+
+    def _look(self) -> None:
+        """Look at all of A⁻¹, and at what is known."""
+        known = len(self._row_of) + 1
+        self._A_inv: FloatArray = self._lines[:, : -self.dim]
+        self._known = self._theta[:known], self._lines[:known]
 
     def load(self, state: RidgeState) -> None:
         """Go on from a saved state."""
         self._row_of = _Rows({name: row for row, name in enumerate(state.names, 1)})
-        self._theta = _with_rows(self._theta[:1], state.vectors)
-        self._A_inv = _with_rows(self._A_inv[:1], state.matrices)
+        known = len(self._row_of) + 1
+        prior, self._lines = self._lines[:1], np.empty((known, self._lines.shape[1]))
+        vectors = np.frombuffer(state.vectors, "<f8").reshape(-1, self.dim)
+        self._theta = np.concatenate([self._theta[:1], vectors]).astype(np.float64)
+        self._lines[:1] = prior
+        self._lines[:, -self.dim :] = self._theta
+        self._look()
+        matrices = np.frombuffer(state.matrices, "<f8")
+        self._A_inv[1:] = matrices.reshape(-1, self._A_inv.shape[1])
 
     def save(self) -> RidgeState:
         """Return all that was learned: the same for the same learning."""
@@ -97,27 +114,60 @@ class Ridges:
             What is expected, shape (n_actions,), and its variance where the noise has
             variance 1, 0 or more, shape (n_actions,). Both are the caller's.
         """
-        pairs = _outer(x, x).take(self._upper)
-        pairs *= self._twice
-        rows = self._rows(actions)
-        known = len(self._row_of) + 1
-        if known * pairs.size <= _SINGLE_MAX:
-            mean = self._theta[:known].dot(x).take(rows)
-            variance = self._A_inv[:known].dot(pairs).take(rows)
-        elif known <= 2 * len(actions):
+        mean, variance, rows = self._found(actions, x)
+        if rows is None:
+            return mean, variance
+        return mean.take(rows), variance.take(rows)
+
+    def bounds(
+        self, actions: Sequence[Action], x: FloatArray, width: FloatArray
+    ) -> FloatArray:
+        """Return what is expected and `width` of its standard deviations more.
+
+        Args:
+            actions: At least one.
+            x: Shape (dim,).
+            width: One number, shape ().
+
+        Returns:
+            Shape (n_actions,), the caller's.
+        """
+        mean, variance, rows = self._found(actions, x)
+        bounds: FloatArray = np.sqrt(variance, variance)
+        bounds *= width
+        bounds += mean
+        return bounds if rows is None else bounds.take(rows)
+
+    def _found(
+        self, actions: Sequence[Action], x: FloatArray
+    ) -> tuple[FloatArray, FloatArray, NDArray[np.intp] | None]:
+        """Return means and variances, and which of them are the actions'.
+
+        None where there are no others.
+        """
+        places = self._places
+        pairs = x.take(places.left)
+        # What is beyond x counts 0 times.
+        pairs *= x.take(places.right, mode="clip")
+        pairs *= places.often
+        rows: NDArray[np.intp] | None = self._rows(actions)
+        theta, lines = self._known
+        if lines.size <= _SINGLE_MAX:
+            mean, variance = theta.dot(x), lines.dot(pairs)
+        elif len(lines) <= 2 * len(actions):
             # To compute them all costs less than to copy those that are asked for.
-            mean = products(self._theta[:known], x).take(rows)
-            variance = products(self._A_inv[:known], pairs).take(rows)
+            mean, variance = products(theta, x), products(lines, pairs)
         else:
-            mean = products(self._theta[rows], x)
-            variance = products(self._A_inv[rows], pairs)
+            mean = products(theta[rows], x)
+            variance = products(lines[rows], pairs)
+            rows = None
         # Rounding may leave a tiny negative; never a NaN.
-        return mean, np.absolute(variance, variance)
+        return mean, np.absolute(variance, variance), rows
 
     def at(self, name: str) -> tuple[FloatArray, FloatArray]:
         """Return a name's θ, shape (dim,), and A⁻¹, shape (dim, dim)."""
         row = self._row_of[name]
-        return self._theta[row], self._A_inv[row].take(self._square)
+        return self._theta[row], self._A_inv[row].take(self._places.square[:-1])
 
     def learn(self, name: str, x: FloatArray, reward: float) -> tuple[float, float]:
         """Learn that a name earned a reward at x.
@@ -127,14 +177,18 @@ class Ridges:
             variance of that distance where the noise has variance 1.
         """
         row = self._row_of[name] or self._new_row(name)
-        theta = self._theta[row]
-        packed = self._A_inv[row]
-        u = self._times(packed, x)
+        line = self._lines[row]
+        moved = self._times(line, x)
+        expected = float(moved[-1])
         # At least 1 but for rounding, because A⁻¹ is positive definite.
-        scale = max(1.0 + float(x.dot(u)), 1.0)
-        error = reward - float(x.dot(theta))
-        theta += u * (error / scale)
-        packed -= _outer(u, u / scale).take(self._upper)
+        scale = max(1.0 + float(x.dot(moved[:-1])), 1.0)
+        error = reward - expected
+        moved[-1] = -error
+        change = moved.take(self._places.left)
+        moved /= scale
+        change *= moved.take(self._places.right)
+        line -= change
+        self._theta[row] = line[-self.dim :]
         return error, scale
 
     def correct(self, name: str, x: FloatArray, by: float) -> None:
@@ -144,15 +198,20 @@ class Ridges:
         for rounding: A does not depend on rewards, and b is a sum over them.
         """
         row = self._row_of[name] or self._new_row(name)
-        self._theta[row] += self._times(self._A_inv[row], x) * by
+        self._move(row, self._times(self._lines[row], x)[:-1] * by)
+
+    def _move(self, row: int, by: FloatArray) -> None:
+        """Move a row's θ."""
+        self._theta[row] += by
+        self._lines[row, -self.dim :] = self._theta[row]
 
     def _pairs(self, x: FloatArray) -> FloatArray:
         """Return the upper triangle of x·xᵀ in one line."""
-        return _outer(x, x).take(self._upper)
+        return _outer(x, x).take(self._places.upper[: -self.dim])
 
-    def _times(self, packed: FloatArray, x: FloatArray) -> FloatArray:
-        """Return A⁻¹x."""
-        square = packed.take(self._square)
+    def _times(self, line: FloatArray, x: FloatArray) -> FloatArray:
+        """Return A⁻¹x, and after it θᵀx, shape (dim + 1,)."""
+        square = line.take(self._places.square)
         return square.dot(x) if square.size <= _SINGLE_MAX else products(square, x)
 
     def _rows(self, actions: Sequence[Action]) -> NDArray[np.intp]:
@@ -171,13 +230,14 @@ class Ridges:
     def _new_row(self, name: str) -> int:
         """Give a name a regression of its own, starting from the prior."""
         row = len(self._row_of) + 1
-        if row == len(self._theta):
+        if row == len(self._lines):
             # Doubling, so that n names cost O(n), not O(n²), in copies.
+            self._lines = np.concatenate([self._lines, np.empty_like(self._lines)])
             self._theta = np.concatenate([self._theta, np.zeros_like(self._theta)])
-            self._A_inv = np.concatenate([self._A_inv, np.empty_like(self._A_inv)])
-        self._A_inv[row] = self._A_inv[_UNKNOWN]
+        self._lines[row] = self._lines[_UNKNOWN]
         self._row_of[name] = row
         self._latest = _NOBODY
+        self._look()
         return row
 
 
@@ -231,8 +291,9 @@ class FadingRidges(Ridges):
         """See `Ridges.learn`."""
         self._refresh()
         row = self._row_of[name] or self._new_row(name)
-        scale = max(1.0 + float(x.dot(self._times(self._A_inv[row], x))), 1.0)
-        error = reward - float(x.dot(self._theta[row]))
+        moved = self._times(self._lines[row], x)
+        scale = max(1.0 + float(x.dot(moved[:-1])), 1.0)
+        error = reward - float(moved[-1])
         self._sums[row] *= self._forgetting
         self._sums[row] += self._pairs(x)
         self._b[row] *= self._forgetting
@@ -262,12 +323,13 @@ class FadingRidges(Ridges):
     def _refresh(self) -> None:
         """Bring A⁻¹ and θ up to date."""
         for row in sorted(self._stale):
-            A = self._sums[row].take(self._square)
+            A = self._sums[row].take(self._places.square[:-1])
             # Rounding must not make it singular.
             A[np.diag_indices(self.dim)] += self._ridge + 1e-12 * A.trace()
             inverse = np.linalg.inv(A)
-            self._A_inv[row] = ((inverse + inverse.T) / 2.0).take(self._upper)
-            self._theta[row] = self._times(self._A_inv[row], self._b[row])
+            self._lines[row] = ((inverse + inverse.T) / 2.0).take(self._places.upper)
+            theta = self._times(self._lines[row], self._b[row])[:-1]
+            self._theta[row] = self._lines[row, -self.dim :] = theta
         self._stale.clear()
 
 
@@ -293,29 +355,43 @@ def products(
     return found
 
 
-@functools.cache
-def _places_of(
-    dim: int,
-) -> tuple[NDArray[np.intp], FloatArray, NDArray[np.intp]]:
-    """Return how an upper triangle is laid out.
+class _Places(NamedTuple):
+    """How an upper triangle of `dim` rows, and θ behind it, are laid out in a line.
 
-    Returns:
-        Where each of its numbers is in the square; how often; and where each number
-        of the square is in it, shape (dim, dim).
+    Attributes:
+        upper: Where each number of the triangle is in the square; anywhere for θ.
+        often: How often it is there: never for θ.
+        square: Where each number of the square is in the line and, in one row more,
+            each of θ, shape (dim + 1, dim).
+        left: The row of each number of the line in the square.
+        right: Its column; `dim` for θ.
     """
+
+    upper: NDArray[np.intp]
+    often: FloatArray
+    square: NDArray[np.intp]
+    left: NDArray[np.intp]
+    right: NDArray[np.intp]
+
+
+@functools.cache
+def _places_of(dim: int) -> _Places:
+    """Return how lines are laid out."""
     left, right = np.triu_indices(dim)
-    square = np.zeros((dim, dim), dtype=np.intp)
+    square = np.zeros((dim + 1, dim), dtype=np.intp)
     square[left, right] = square[right, left] = np.arange(left.size)
-    return left * dim + right, np.where(left == right, 1.0, 2.0), square
+    square[dim] = np.arange(left.size, left.size + dim)
+    nowhere = np.zeros(dim, np.intp)
+    return _Places(
+        np.concatenate([left * dim + right, nowhere]),
+        np.concatenate([np.where(left == right, 1.0, 2.0), nowhere]),
+        square,
+        np.concatenate([left, np.arange(dim)]),
+        np.concatenate([right, np.full(dim, dim)]),
+    )
 
 
 def _outer(x: FloatArray, y: FloatArray) -> FloatArray:
     """Return x·yᵀ, in half the time that `np.outer` takes where they are short."""
     outer: FloatArray = x[:, np.newaxis].dot(y[np.newaxis])
     return outer
-
-
-def _with_rows(prior: FloatArray, saved: bytes) -> FloatArray:
-    """Return the prior's row followed by the saved ones."""
-    rows = np.frombuffer(saved, dtype="<f8").reshape(-1, prior.shape[1])
-    return np.concatenate([prior, rows]).astype(np.float64)

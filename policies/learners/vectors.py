@@ -65,7 +65,7 @@ class Vectors:
         latest, vector = self._latest
         if context is latest:
             return vector
-        names, values = zip(*context, strict=True) if context else ((), ())
+        names, values = zip(*context, strict=False) if context else ((), ())
         numbers = within(values)
         if self._scaling is not None:
             numbers = self._scaling.scaled(names, numbers)
@@ -86,5 +86,5 @@ def within(values: tuple[float, ...]) -> FloatArray:
     """Return values clipped to ±1,000, what is not a number as 0, shape (n,)."""
     # One number tells whether any is too large, infinite or not a number.
     if math.hypot(*values) <= FEATURE_MAX:
-        return np.array(values, np.float64)
+        return np.fromiter(values, np.float64, len(values))
     return np.array([bounded(value, FEATURE_MAX) for value in values])

@@ -171,7 +171,7 @@ class Contexts:
         latest, read = self._latest
         if read is not None and latest is context:
             return read
-        names, numbers = zip(*context, strict=True) if context else ((), ())
+        names, numbers = zip(*context, strict=False) if context else ((), ())
         layout = self._layouts.get(names) or self._new_layout(names)
         values = within(numbers)
         if layout.kept is not None:
