@@ -470,6 +470,9 @@ def _learner(
     if isinstance(settings, VowpalWabbitSettings):
         shared = previous if isinstance(previous, VowpalWabbit) else None
         return VowpalWabbit(settings, snapshot=snapshot, previous=shared)
+    if isinstance(settings, BlendSettings) and snapshot is not None:
+        known = previous if isinstance(previous, Blend) else None
+        return Blend.load(settings, snapshot, known)
     kind = _KINDS[type(settings)]
     made: Learner = (
         kind(settings) if snapshot is None else kind.load(settings, snapshot)

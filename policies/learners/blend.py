@@ -263,14 +263,24 @@ class Blend:
         self._grow(8)
 
     @classmethod
-    def load(cls, settings: BlendSettings, blob: bytes) -> Self:
+    def load(
+        cls, settings: BlendSettings, blob: bytes, previous: Blend | None = None
+    ) -> Self:
         """Return a learner that has learned what the one that saved the blob had.
+
+        Args:
+            settings: Those of the learner that saved it.
+            blob: What was saved.
+            previous: The learner that this one replaces; what it found out of names
+                and actions, whatever was learned of them, is used again.
 
         Raises:
             ValueError: If the blob is damaged, or the settings that shape what is
                 learned were others.
         """
         learner = cls(settings)
+        if previous is not None:
+            learner._share_names(previous)
         state = msgspec.msgpack.decode(unseal(learner._kind, blob), type=_State)
         learner._track = state.track
         learner._contexts.load(state.contexts)
@@ -288,6 +298,10 @@ class Blend:
         learner._spread[rows] = 1.0 / learner._precision[rows]
         learner._covariance[rows] = _read(state.covariance).reshape(shape)
         return learner
+
+    def _share_names(self, other: Blend) -> None:
+        self._descriptions = other._descriptions
+        self._contexts.share(other._contexts)
 
     def save(self) -> bytes:
         """Return all it has learned: the same bytes for the same learning."""

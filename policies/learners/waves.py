@@ -57,6 +57,13 @@ class ContextsState(msgspec.Struct, array_like=True):
     count: float
 
 
+class _Named(NamedTuple):
+    """What follows from a name: its hash, and its direction among the waves."""
+
+    number: int
+    weights: NDArray[np.float32]
+
+
 class _Layout(NamedTuple):
     """What follows from the names of a context alone.
 
@@ -119,7 +126,7 @@ class Contexts:
         self._layouts: dict[tuple[str, ...], _Layout] = {}
         self._usual: dict[tuple[str, ...], _Usual] = {}
         self._held = 0
-        self._weights_of: dict[str, NDArray[np.float32]] = {}
+        self._named: dict[str, _Named] = {}
         self._latest: tuple[Features | None, _Read | None] = None, None
 
     def load(self, state: ContextsState | list[object]) -> None:
@@ -130,6 +137,11 @@ class Contexts:
         self._moments = np.zeros((3, len(moments) + 64))
         self._moments[:, 1 : len(moments) + 1] = moments.T
         self._square, self._count = read.square, read.count
+
+    def share(self, other: Contexts) -> None:
+        """Use what another knows of names, and let it use what is found out here."""
+        if other._pairs == self._pairs:
+            self._named = other._named
 
     def save(self) -> ContextsState:
         """Return what was learned."""
@@ -238,16 +250,17 @@ class Contexts:
         kept = [at for at, name in enumerate(names) if name != _CONSTANT]
         followed = tuple([names[at] for at in kept])
         self._held += (len(followed) + 1) * self._pairs
+        named = [self._named.get(name) or self._name(name) for name in followed]
         weights = np.zeros((self._pairs, len(followed)), np.float32)
-        for at, name in enumerate(followed):
-            weights[:, at] = self._weights(name)
+        for at, each in enumerate(named):
+            weights[:, at] = each.weights
         rows = self._rows(followed)
         layout = _Layout(
             kept=None if followed == names else np.array(kept, np.intp),
             followed=followed,
             known=bool(rows.all()),
             rows=rows,
-            numbers=np.array([_number(""), *map(_number, followed)], np.int64),
+            numbers=np.array([_NOTHING, *(each.number for each in named)], np.int64),
             weights=weights,
         )
         self._layouts[names] = layout
@@ -258,21 +271,20 @@ class Contexts:
         self._usual.clear()
         self._held = 0
 
-    def _weights(self, name: str) -> NDArray[np.float32]:
-        """Return normally distributed numbers that follow from a name."""
-        weights = self._weights_of.get(name)
-        if weights is None:
-            if len(self._weights_of) >= _KEPT_MAX:
-                self._weights_of.clear()
-            half = (self._pairs + 1) // 2
-            digest = shake_128(b"wave:" + _bytes(name)).digest(16 * half)
-            uniform = (np.frombuffer(digest, "<u8") + 0.5) / 2.0**64
-            # Box and Muller's pairs.
-            radius = np.sqrt(-2.0 * np.log(uniform[:half]))
-            angle = 2.0 * np.pi * uniform[half:]
-            pairs = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
-            weights = self._weights_of[name] = pairs[: self._pairs].astype(np.float32)
-        return weights
+    def _name(self, name: str) -> _Named:
+        """Return what follows from a name: its weights are normally distributed."""
+        if len(self._named) >= _KEPT_MAX:
+            self._named.clear()
+        half = (self._pairs + 1) // 2
+        digest = shake_128(b"wave:" + _bytes(name)).digest(16 * half)
+        uniform = (np.frombuffer(digest, "<u8") + 0.5) / 2.0**64
+        # Box and Muller's pairs.
+        radius = np.sqrt(-2.0 * np.log(uniform[:half]))
+        angle = 2.0 * np.pi * uniform[half:]
+        pairs = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+        weights = pairs[: self._pairs].astype(np.float32)
+        self._named[name] = named = _Named(_number(name), weights)
+        return named
 
 
 class Description(NamedTuple):
@@ -335,3 +347,6 @@ def _number(text: str) -> int:
     """Return a hash from 0 to 2**62, the same on every machine."""
     digest = blake2b(_bytes(text), digest_size=8, person=b"blend").digest()
     return int.from_bytes(digest, "little") >> 2
+
+
+_NOTHING = _number("")
