@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -275,6 +276,12 @@ async def test_unknown_decisions_are_not_joinable(
 # --- Models -----------------------------------------------------------------------
 
 
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    """Return what anybody reads in the file."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+        return db.execute(query).fetchall()
+
+
 async def test_a_snapshot_is_there_for_all_once_it_is_published(
     store: ServingStore, training: TrainingStore
 ) -> None:
@@ -292,6 +299,47 @@ async def test_a_snapshot_is_there_for_all_once_it_is_published(
     assert await store.snapshot("a", at_most=(epoch, 6)) is None
     assert await store.snapshot("b", at_most=(epoch, 7)) is None
     assert training.latest_snapshot("a", before=7) is None
+
+
+@pytest.mark.parametrize("length", [0, 1, 65_536, 65_537, 300_000])
+async def test_a_large_snapshot_is_whole_wherever_it_is_read(
+    url: str,
+    store: ServingStore,
+    training: TrainingStore,
+    admin: AdminStore,
+    length: int,
+) -> None:
+    epoch = training.epoch()
+    body = (bytes(range(256)) * 2_000)[:length]
+    snapshot = Snapshot("a", epoch, 7, body, at_ms=5)
+
+    training.publish(snapshot, keep=2)
+
+    assert training.latest_snapshot("a") == snapshot
+    assert await store.snapshot("a", at_most=(epoch, 7)) == snapshot
+    assert [model.size for model in admin.models("a")] == [length]
+    assert rows(url, "select body from snapshots_v1") == [(body,)]
+
+
+async def test_what_is_left_of_a_snapshot_that_was_not_published_is_no_part_of_one(
+    url: str, training: TrainingStore
+) -> None:
+    # Given that who wrote a larger snapshot was killed before it was published
+    epoch = training.epoch()
+    left = [("a", epoch, 7, part, b"left over") for part in range(9)]
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+        db.executemany("insert into snapshot_part values (?, ?, ?, ?, ?)", left)
+
+    # When one is published in its place, and later ones after it
+    snapshot = Snapshot("a", epoch, 7, bytes(range(256)) * 1_000)
+    training.publish(snapshot, keep=1)
+    again = training.latest_snapshot("a")
+    for position in (8, 9, 10):
+        training.publish(Snapshot("a", epoch, position, b"small"), keep=1)
+
+    # Then it is whole, and nothing of it is kept longer than it is
+    assert again == snapshot
+    assert rows(url, "select * from snapshot_part") == []
 
 
 async def test_only_the_last_snapshots_of_a_learner_are_kept(

@@ -945,4 +945,4 @@ def settled(path: Path) -> bool:
         " and (select count(*) from outcomes_v1) ="
         " 2 * (select max(position) from resolutions_v1) from releases_v1",
     )
-    return bool(rows[0][0])
+    return bool(rows and rows[0][0])

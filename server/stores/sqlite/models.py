@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -39,15 +39,22 @@ __all__ = [
     "load_trials",
     "load_tried",
     "load_warm",
+    "parts_of",
     "prune",
     "rebuild_asked",
     "record_contest",
     "record_trials",
+    "store_part",
     "store_snapshot",
+    "sweep",
 ]
 
 _COLUMNS = "learner, epoch, position, body, at_ms"
+_VERSION = "learner = ? and epoch = ? and position = ?"
 _REBUILD = "rebuild"
+_PART_BYTES = 1 << 16
+"""How much of a model one transaction writes: less than a millisecond of work."""
+_SWEPT = 4
 
 
 def load_snapshot(
@@ -64,31 +71,83 @@ def load_snapshot(
     if epoch is not None:
         where.append("epoch = ?")
         values.append(epoch)
-    row = db.execute(
-        f"select {_COLUMNS} from snapshot where {' and '.join(where)}"
-        " order by epoch desc, position desc limit 1",
-        values,
-    ).fetchone()
-    return None if row is None else Snapshot(*row)
+    return _read_whole(db, " and ".join(where), values)
 
 
 def load_warm(db: sqlite3.Connection, learner: str) -> Snapshot | None:
     """Return what a learner knew before it learned anything here."""
-    row = db.execute(
-        f"select {_COLUMNS} from snapshot where learner = ? and position = 0"
-        " order by epoch desc limit 1",
-        (learner,),
-    ).fetchone()
-    return None if row is None else Snapshot(*row)
+    return _read_whole(db, "learner = ? and position = 0", (learner,))
+
+
+def parts_of(db: sqlite3.Connection, snapshot: Snapshot) -> Iterator[int]:
+    """Return the numbers of the parts to be stored before the snapshot, if any."""
+    known = db.execute(f"select 1 from snapshot where {_VERSION}", _key(snapshot))
+    if known.fetchone() is not None:
+        return iter(())
+    return iter(range(max(len(snapshot.body) - 1, 0) // _PART_BYTES))
+
+
+def store_part(db: sqlite3.Connection, snapshot: Snapshot, part: int) -> None:
+    """Keep a part of a snapshot that is not there yet, instead of a part left over."""
+    start = part * _PART_BYTES
+    db.execute(
+        "insert or replace into snapshot_part values (?, ?, ?, ?, ?)",
+        (*_key(snapshot), part, snapshot.body[start : start + _PART_BYTES]),
+    )
 
 
 def store_snapshot(db: sqlite3.Connection, snapshot: Snapshot) -> None:
-    """Keep a snapshot."""
-    db.execute(
+    """Keep a snapshot, whose parts are kept already."""
+    parts = max(len(snapshot.body) - 1, 0) // _PART_BYTES
+    stored = db.execute(
         f"insert into snapshot({_COLUMNS}) values (?, ?, ?, ?, ?)"
         " on conflict do nothing",
-        snapshot,
+        (*_key(snapshot), snapshot.body[parts * _PART_BYTES :], snapshot.at_ms),
     )
+    if stored.rowcount:
+        db.execute(
+            f"delete from snapshot_part where {_VERSION} and part >= ?",
+            (*_key(snapshot), parts),
+        )
+
+
+def sweep(db: sqlite3.Connection) -> bool:
+    """Drop a few parts of snapshots that are not there; say whether there were any."""
+    swept = db.execute(
+        "delete from snapshot_part where rowid in (select p.rowid from snapshot_part p"
+        " where not exists (select 1 from snapshot s where (s.learner, s.epoch,"
+        " s.position) = (p.learner, p.epoch, p.position)) limit ?)",
+        (_SWEPT,),
+    )
+    return swept.rowcount > 0
+
+
+def _key(snapshot: Snapshot) -> tuple[str, int, int]:
+    return snapshot.learner, snapshot.epoch, snapshot.position
+
+
+def _read_whole(
+    db: sqlite3.Connection, where: str, values: Sequence[object]
+) -> Snapshot | None:
+    """Return the latest of some snapshots, all of it as it is at one moment."""
+    db.execute("savepoint whole")
+    try:
+        row = db.execute(
+            f"select {_COLUMNS} from snapshot where {where}"
+            " order by epoch desc, position desc limit 1",
+            values,
+        ).fetchone()
+        if row is None:
+            return None
+        snapshot = Snapshot(*row)
+        parts = db.execute(
+            f"select body from snapshot_part where {_VERSION} order by part",
+            _key(snapshot),
+        )
+        body = b"".join([*(part for (part,) in parts), snapshot.body])
+        return snapshot._replace(body=body)
+    finally:
+        db.execute("release whole")
 
 
 def prune(db: sqlite3.Connection, learner: str, keep: int) -> None:
@@ -112,7 +171,9 @@ def prune(db: sqlite3.Connection, learner: str, keep: int) -> None:
 def load_models(db: sqlite3.Connection, learner: str) -> list[StoredModel]:
     """Return a learner's snapshots without their bodies, the latest first."""
     rows = db.execute(
-        "select learner, epoch, position, at_ms, length(body) from snapshot"
+        "select learner, epoch, position, at_ms, length(body) + (select"
+        " coalesce(sum(length(p.body)), 0) from snapshot_part p where (p.learner,"
+        " p.epoch, p.position) = (s.learner, s.epoch, s.position)) from snapshot s"
         " where learner = ? order by epoch desc, position desc",
         (learner,),
     )

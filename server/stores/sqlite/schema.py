@@ -301,6 +301,34 @@ def m008_let_models_live(db: Database) -> None:
         db.create_view(view, f"select {columns} from [{table}]")
 
 
+@_migrations()
+def m009_write_models_in_parts(db: Database) -> None:
+    """Let a large model be written piece by piece, so that nobody waits for it.
+
+    The parts of a model come before what is in its row, and are there before it.
+    """
+    _create(
+        db,
+        "snapshot_part",
+        {"learner": str, "epoch": int, "position": int, "part": int, "body": bytes},
+        ("learner", "epoch", "position", "part"),
+    )
+    db.execute("drop view snapshots_v1")
+    # `||` gives a text of the same bytes, whatever they are.
+    whole = (
+        "with recursive whole(part, body) as (select 0, x'' union all"
+        " select p.part + 1, cast(whole.body || p.body as blob) from whole"
+        " join snapshot_part p on (p.learner, p.epoch, p.position, p.part)"
+        " = (s.learner, s.epoch, s.position, whole.part))"
+        " select cast(whole.body || s.body as blob) from whole"
+        " order by whole.part desc limit 1"
+    )
+    db.create_view(
+        "snapshots_v1",
+        f"select learner, epoch, position, ({whole}) as body from snapshot s",
+    )
+
+
 def migrate(path: Path) -> None:
     """Make the file, or bring it up to date.
 

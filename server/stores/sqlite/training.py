@@ -41,6 +41,8 @@ _Earned = tuple[str, float, float | None]
 _COPIED = 2_000
 _LEARNER_WAIT_S = 10.0
 _LOCK_RETRY_S = 0.001
+_BREATH_S = 0.002
+"""How long others may write between two parts of a model."""
 _RESTART_PAGES = 4_096  # 32 MiB.
 
 
@@ -306,10 +308,19 @@ class SQLiteTraining:
     ) -> None:
         """See `TrainingStore.publish`."""
         serve = release or (lambda _: Release(snapshot.version))
+        for part in models.parts_of(self._connection, snapshot):
+            with transaction(self._connection) as db:
+                models.store_part(db, snapshot, part)
+            time.sleep(_BREATH_S)
         with transaction(self._connection) as db:
             models.store_snapshot(db, snapshot)
             models.change_release(db, snapshot.learner, serve)
             models.prune(db, snapshot.learner, keep)
+        swept = True
+        while swept:
+            with transaction(self._connection) as db:
+                swept = models.sweep(db)
+            time.sleep(_BREATH_S if swept else 0.0)
 
     def release(self, learner: str) -> Release | None:
         """See `TrainingStore.release`."""
