@@ -5,7 +5,7 @@
 #   PYTHON   the interpreter to make the environment with, 3.11 or later
 #   SEED     the seed of what is random: the order of the tests, the demo
 #   AGAINST  the git revision whose promises to clients proto-check holds us to
-#   ARGS     further arguments to the command of test, demo, bench, bench-policies or load
+#   ARGS     further arguments to the command of test, demo, bench-*, crash or load
 #   SETS     the files that bench-quality goes through, label in the last column
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -56,12 +56,16 @@ bench-policies: $(VENV)/dev.stamp  ## measure learners on one core, beside other
 bench-quality: $(VENV)/dev.stamp  ## what policies earn while they learn: SETS=a.csv,b.csv ARGS='--seeds 1'
 	$(BIN)/python -m benchmarks.quality $(if $(SETS),--sets $(SETS) --no-worlds) $(ARGS)
 
+.PHONY: bench-learning
+bench-learning: $(VENV)/dev.stamp  ## how soon a server decides by what it is told: ARGS='--seconds 120'
+	$(BIN)/python -m benchmarks.learning $(ARGS)
+
 .PHONY: load
 load: $(VENV)/dev.stamp  ## put a server under load with locust
 	$(BIN)/python -m benchmarks.load $(ARGS)
 
 .PHONY: crash
-crash: $(VENV)/dev.stamp  ## kill servers and learners at many random points: ARGS='--rounds 200 --learners default'
+crash: $(VENV)/dev.stamp  ## kill servers and learners at many random points: ARGS='--rounds 200'
 	$(BIN)/python -m tests.server.crash campaign $(ARGS)
 
 .PHONY: machine

@@ -8,10 +8,13 @@ does in between does not count, though it still slows what does.
 
     make bench-policies
 
-prints a table and writes build/bench/policies.json. Peers take part where they are
-installed: vowpalwabbit is, as ours stands on it; mabwiser, river and gittins may be.
-What is in the table as *vectors* is the arithmetic of `linucb` alone, on vectors that
-were made before: what peers get that take no names. `numpy` is LinUCB in a few lines.
+prints a table, and then each goal with the figure that was reached, and writes both
+to build/bench/policies.json. Peers take part where they are installed: vowpalwabbit is,
+as ours stands on it; vowpal-wabbit-next, mabwiser, river and gittins may be, and it is
+said which are not. What is measured of Vowpal Wabbit beside its own driver is that of
+`benchmarks.vowpal`. What is in the table as *vectors* is the arithmetic of `linucb`
+alone, on vectors that were made before: what peers get that take no names. `numpy` is
+LinUCB in a few lines.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks import vowpal
 from benchmarks.machine import describe, summary
 from policies.learners.ridge import Ridges
 from policies.model import Action, Features
 from policies.policy import (
+    BlendSettings,
     KernelSettings,
     LearnerSettings,
     LinearSettings,
@@ -47,12 +52,26 @@ from policies.policy import (
     VowpalWabbitSettings,
 )
 
-__all__ = ["OURS", "PEERS", "SIZES", "Size", "World", "measure", "table"]
+__all__ = [
+    "OURS",
+    "PEERS",
+    "SIZES",
+    "Goal",
+    "Size",
+    "World",
+    "goals",
+    "goals_table",
+    "measure",
+    "missing",
+    "ours",
+    "table",
+]
 
 _FILE = Path("build/bench/policies.json")
 _CONTEXTS = 64
 """So few that they stay in the processor's cache: that of a request just came there."""
 _ALPHA = 0.1
+_NEXT = "vowpal-wabbit-next, examples used again"
 _out = Console(highlight=False)
 
 
@@ -86,6 +105,7 @@ OURS: dict[str, Callable[[Size], LearnerSettings]] = {
     "kernel": lambda _: KernelSettings(),
     "popularity": lambda _: PopularitySettings(),
     "vw": lambda _: VowpalWabbitSettings(),
+    "blend": lambda _: BlendSettings(),
 }
 
 
@@ -193,6 +213,36 @@ def vowpal_wabbit(world: World) -> Driver:
     return decide
 
 
+def vowpal_wabbit_next(world: World) -> Driver:
+    """Drive vowpal-wabbit-next on examples that are parsed once and used again."""
+    module = importlib.import_module("vowpal_wabbit_next")
+    options = "--cb_explore_adf --epsilon 0.05 --interactions ca --quiet"
+    workspace = module.Workspace(options.split())
+    parse = module.TextFormatParser(workspace).parse_line
+    shared = [
+        parse("shared |c " + " ".join(f"{name}:{value:.6f}" for name, value in context))
+        for context in world.contexts
+    ]
+    actions = [
+        parse(
+            f"|a {action.name} "
+            + " ".join(f"{name}:{value:.6f}" for name, value in action.features)
+        )
+        for action in world.actions
+    ]
+    unlabelled = module.CBLabel()
+
+    def decide(at: int) -> None:
+        examples = [shared[at], *actions]
+        best, chance = max(workspace.predict_one(examples), key=lambda pair: pair[1])
+        label = module.CBLabel(label=(-world.rewards[at][best], chance))
+        actions[best].set_label(label)
+        workspace.learn_one(examples)
+        actions[best].set_label(unlabelled)
+
+    return decide
+
+
 def mabwiser(world: World) -> Driver:
     """Drive mabwiser's LinUCB, a row at a time."""
     mab = importlib.import_module("mabwiser.mab")
@@ -242,11 +292,92 @@ def gittins(world: World) -> Driver:
 PEERS: dict[str, tuple[str, Callable[[World], Driver]]] = {
     "numpy": ("numpy", plain),
     "vowpalwabbit, text": ("vowpalwabbit", vowpal_wabbit),
+    _NEXT: ("vowpal_wabbit_next", vowpal_wabbit_next),
     "mabwiser LinUCB": ("mabwiser", mabwiser),
     "river LinUCBDisjoint": ("river", river),
     "gittins": ("gittins", gittins),
 }
 """By name, the package that must be installed, and what drives it."""
+
+
+class Goal(NamedTuple):
+    """What is to be reached.
+
+    Attributes:
+        what: Of which figure it is.
+        unit: The unit of both numbers.
+        least: What it is to be at least; none where it is to be at most `most`.
+        most: What it is to be at most.
+        reached: The figure.
+    """
+
+    what: str
+    unit: str
+    least: float | None
+    most: float | None
+    reached: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it is reached."""
+        if self.least is not None:
+            return self.reached >= self.least
+        return self.most is not None and self.reached <= self.most
+
+
+_SMALL, _LARGE = "K=10 d=20", "K=50 d=50"
+_NUMPY = {_SMALL: 67_400.0, _LARGE: 18_600.0}
+"""What `numpy` did where the goals were set: they are ratios to it."""
+
+_LINUCB = {_SMALL: 60_000.0, _LARGE: 18_000.0}
+_NEXT_RATES = {_SMALL: 18_600.0, _LARGE: 4_700.0}
+"""What vowpal-wabbit-next did there: of use where it is not installed."""
+
+_LEARNED = 8_000.0
+_PREDICT_RATIO = 1.5
+_VOWPAL = "K50_d50"
+
+
+def goals(rates: dict[str, dict[str, float]], beside: dict[str, Any]) -> list[Goal]:
+    """Return every goal with what was reached.
+
+    Args:
+        rates: Decisions per second by size and name, of `measure`.
+        beside: The rates of `benchmarks.vowpal.measure`.
+    """
+    found: list[Goal] = []
+    for size, numpy_rate in _NUMPY.items():
+        here = rates[size]
+        for name in ("linucb, dim=d", "linucb", "linucb, vectors"):
+            least = _LINUCB[size] / numpy_rate
+            reached = here[name] / here["numpy"]
+            found.append(Goal(f"{name}, {size}", "numpy's", least, None, reached))
+    for size, numpy_rate in _NUMPY.items():
+        here = rates[size]
+        what = f"vw, {size}"
+        if _NEXT in here:
+            reached = here["vw"] / here[_NEXT]
+            found.append(Goal(what, "vowpal-wabbit-next's", 1.0, None, reached))
+        else:
+            least = _NEXT_RATES[size] / numpy_rate
+            reached = here["vw"] / here["numpy"]
+            found.append(Goal(what, "numpy's", least, None, reached))
+    large = beside[_VOWPAL]
+    what = f"vw learns, {_LARGE}"
+    found.append(Goal(what, "a second", _LEARNED, None, large["ours, learn"]))
+    ratio = large["driver, predict"] / large["ours, predict"]
+    what = f"vw predicts, {_LARGE}"
+    found.append(Goal(what, "times the driver's", None, _PREDICT_RATIO, ratio))
+    return found
+
+
+def missing() -> list[str]:
+    """Return the peers that are not installed."""
+    return [
+        name
+        for name, (package, _) in PEERS.items()
+        if importlib.util.find_spec(package) is None
+    ]
 
 
 def drivers(world: World) -> dict[str, Driver]:
@@ -324,6 +455,19 @@ def table(result: dict[str, Any]) -> Table:
     return shown
 
 
+def goals_table(found: list[Goal]) -> Table:
+    """Show what was to be reached, and what was."""
+    shown = Table("goal", "", "reached", "of", "", title="Goals")
+    for goal in found:
+        bound, word = goal.least, "least"
+        if bound is None:
+            bound, word = goal.most, "most"
+        verdict = "met" if goal.met else "missed"
+        limit, reached = f"at {word} {bound:,.2f}", f"{goal.reached:,.2f}"
+        shown.add_row(goal.what, limit, reached, goal.unit, verdict)
+    return shown
+
+
 def main(
     *,
     rounds: Annotated[int, typer.Option(min=1, help="How many turns each has.")] = 9,
@@ -338,10 +482,18 @@ def main(
             "machine": machine,
             **measure(progress, rounds=rounds, seconds=seconds),
         }
+        progress.add_task("beside VW's own driver", total=None)
+        result["vowpal"] = vowpal.measure(decisions=1_000, sizes=[(50, 50)])
+    found = goals(result["rates"], result["vowpal"])
+    result["goals"] = [{**goal._asdict(), "met": goal.met} for goal in found]
+    result["missing"] = missing()
     _FILE.parent.mkdir(parents=True, exist_ok=True)
     _FILE.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     _out.print(summary(machine), soft_wrap=True)
     _out.print(table(result))
+    _out.print(goals_table(found))
+    if result["missing"]:
+        _out.print(f"Not installed: {'; '.join(result['missing'])}.")
     _out.print(str(_FILE))
 
 

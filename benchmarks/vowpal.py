@@ -59,14 +59,19 @@ class _Stream(NamedTuple):
     path: str
 
 
-def measure(*, decisions: int = 2_000, rounds: int = 3) -> dict[str, Any]:
+def measure(
+    *,
+    decisions: int = 2_000,
+    rounds: int = 3,
+    sizes: Sequence[tuple[int, int]] = SIZES,
+) -> dict[str, Any]:
     """Return decisions a second: by K and d, as `K10_d20`, then by what was done."""
     with TemporaryDirectory(prefix="opportune-") as folder:
         return {
             f"K{count}_d{dim}": _rates(
                 _stream(count, dim, decisions, Path(folder)), rounds
             )
-            for count, dim in SIZES
+            for count, dim in sizes
         }
 
 

@@ -12,6 +12,8 @@ from benchmarks.policies import (
     OURS,
     Size,
     World,
+    goals,
+    goals_table,
     measure,
     ours,
     table,
@@ -39,3 +41,50 @@ def test_what_is_measured_is_shown() -> None:
     console = Console(file=io.StringIO(), width=120)
     console.print(table(result))
     assert "linear, shared" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+RATES = {
+    "K=10 d=20": {
+        "numpy": 100.0,
+        "linucb": 80.0,
+        "linucb, dim=d": 90.0,
+        "linucb, vectors": 120.0,
+        "vw": 30.0,
+    },
+    "K=50 d=50": {
+        "numpy": 100.0,
+        "linucb": 96.0,
+        "linucb, dim=d": 97.0,
+        "linucb, vectors": 130.0,
+        "vw": 25.0,
+        "vowpal-wabbit-next, examples used again": 25.0,
+    },
+}
+BESIDE = {
+    "K50_d50": {"ours, learn": 7_999.0, "driver, predict": 6.0, "ours, predict": 4.0}
+}
+
+
+def test_each_goal_is_shown_with_its_figure_and_whether_it_was_reached() -> None:
+    found = goals(RATES, BESIDE)
+
+    met = {goal.what: goal.met for goal in found}
+    assert met == {
+        "linucb, dim=d, K=10 d=20": True,
+        "linucb, K=10 d=20": False,
+        "linucb, vectors, K=10 d=20": True,
+        "linucb, dim=d, K=50 d=50": True,
+        "linucb, K=50 d=50": False,
+        "linucb, vectors, K=50 d=50": True,
+        "vw, K=10 d=20": True,
+        "vw, K=50 d=50": True,
+        "vw learns, K=50 d=50": False,
+        "vw predicts, K=50 d=50": True,
+    }
+    assert [goal.unit for goal in found if goal.what.startswith("vw, ")] == [
+        "numpy's",
+        "vowpal-wabbit-next's",
+    ]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(goals_table(found))
+    assert "at most 1.50" in console.file.getvalue()  # type: ignore[attr-defined]
