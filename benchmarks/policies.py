@@ -25,6 +25,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -290,14 +291,17 @@ def gittins(world: World) -> Driver:
 
 
 PEERS: dict[str, tuple[str, Callable[[World], Driver]]] = {
-    "numpy": ("numpy", plain),
     "vowpalwabbit, text": ("vowpalwabbit", vowpal_wabbit),
     _NEXT: ("vowpal_wabbit_next", vowpal_wabbit_next),
     "mabwiser LinUCB": ("mabwiser", mabwiser),
     "river LinUCBDisjoint": ("river", river),
     "gittins": ("gittins", gittins),
+    "numpy": ("numpy", plain),
 }
-"""By name, the package that must be installed, and what drives it."""
+"""By name, the package that must be installed, and what drives it.
+
+Numpy's turn is right before those of `linucb`, which are compared with it.
+"""
 
 
 class Goal(NamedTuple):
@@ -338,30 +342,26 @@ _PREDICT_RATIO = 1.5
 _VOWPAL = "K50_d50"
 
 
-def goals(rates: dict[str, dict[str, float]], beside: dict[str, Any]) -> list[Goal]:
+def goals(result: dict[str, Any], beside: dict[str, Any]) -> list[Goal]:
     """Return every goal with what was reached.
 
     Args:
-        rates: Decisions per second by size and name, of `measure`.
+        result: The rates and ratios of `measure`.
         beside: The rates of `benchmarks.vowpal.measure`.
     """
-    found: list[Goal] = []
+    ratios, found = result["ratios"], list[Goal]()
     for size, numpy_rate in _NUMPY.items():
-        here = rates[size]
+        least = _LINUCB[size] / numpy_rate
         for name in ("linucb, dim=d", "linucb", "linucb, vectors"):
-            least = _LINUCB[size] / numpy_rate
-            reached = here[name] / here["numpy"]
+            reached = ratios[size][name]
             found.append(Goal(f"{name}, {size}", "numpy's", least, None, reached))
     for size, numpy_rate in _NUMPY.items():
-        here = rates[size]
-        what = f"vw, {size}"
-        if _NEXT in here:
-            reached = here["vw"] / here[_NEXT]
-            found.append(Goal(what, "vowpal-wabbit-next's", 1.0, None, reached))
-        else:
-            least = _NEXT_RATES[size] / numpy_rate
-            reached = here["vw"] / here["numpy"]
-            found.append(Goal(what, "numpy's", least, None, reached))
+        unit, least = "numpy's", _NEXT_RATES[size] / numpy_rate
+        reached = ratios[size]["vw"]
+        if _NEXT in ratios[size]:
+            unit, least = "vowpal-wabbit-next's", 1.0
+            reached /= ratios[size][_NEXT]
+        found.append(Goal(f"vw, {size}", unit, least, None, reached))
     large = beside[_VOWPAL]
     what = f"vw learns, {_LARGE}"
     found.append(Goal(what, "a second", _LEARNED, None, large["ours, learn"]))
@@ -405,9 +405,11 @@ def measure(
         sizes: The sizes.
 
     Returns:
-        Per size and name, decisions per second, and how many times numpy's.
+        Per size and name, decisions per second, and how many times numpy's in the same
+        round: medians over the rounds.
     """
     rates: dict[str, dict[str, float]] = {}
+    ratios: dict[str, dict[str, float]] = {}
     for size in sizes:
         turns = {
             name: _turns(driver, seconds)
@@ -418,10 +420,10 @@ def measure(
             for name, turn in turns.items():
                 measured[name].append(next(turn))
         rates[str(size)] = {name: median(found) for name, found in measured.items()}
-    ratios = {
-        size: {name: rate / found["numpy"] for name, rate in found.items()}
-        for size, found in rates.items()
-    }
+        ratios[str(size)] = {
+            name: median(map(truediv, found, measured["numpy"]))
+            for name, found in measured.items()
+        }
     return {"rates": rates, "ratios": ratios, "rounds": rounds}
 
 
@@ -484,7 +486,7 @@ def main(
         }
         progress.add_task("beside VW's own driver", total=None)
         result["vowpal"] = vowpal.measure(decisions=1_000, sizes=[(50, 50)])
-    found = goals(result["rates"], result["vowpal"])
+    found = goals(result, result["vowpal"])
     result["goals"] = [{**goal._asdict(), "met": goal.met} for goal in found]
     result["missing"] = missing()
     _FILE.parent.mkdir(parents=True, exist_ok=True)
