@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.model import Action, Features, FloatArray
 
-__all__ = ["Contexts", "ContextsState", "Description", "Descriptions", "Seen"]
+__all__ = [
+    "Contexts",
+    "ContextsState",
+    "Description",
+    "Descriptions",
+    "Seen",
+    "action_number",
+]
 
 _AMPLITUDE = 3.0
 _LENGTH = 0.7
@@ -138,6 +145,10 @@ class Contexts:
         self._latest = (context, seen)
         return seen
 
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the hashes of all features seen, and of what is always there."""
+        return np.array([_number(""), *map(_number, self._row_of)], np.int64)
+
     def learn(self, context: Features) -> None:
         """Learn that such a context was seen."""
         square = self.of(context).square
@@ -252,11 +263,14 @@ class Descriptions:
             slots[first] += amount if number >> 40 & 1 else -amount
             slots[second] += amount if number >> 41 & 1 else -amount
         slots *= _LONGEST / max(math.sqrt(float(slots @ slots)), _LONGEST)
-        described = Description(
-            _number(f"action:{action.name}"), slots, bool(slots.any())
-        )
+        described = Description(action_number(action.name), slots, bool(slots.any()))
         self._kept[action] = described
         return described
+
+
+def action_number(name: str) -> int:
+    """Return a hash of the name of an action."""
+    return _number(f"action:{name}")
 
 
 def _bytes(name: str) -> bytes:
