@@ -523,8 +523,20 @@ def export(
     Another server begins with it where its settings say so: `warm_start` in [learning].
     """
     loaded = _load(settings)
-    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
-        said = modelling.export(loaded, store, file, model, policy)
+    with (
+        _plain_errors(),
+        closing(open_admin(loaded.store.url)) as store,
+        Progress(console=_err, transient=True) as bar,
+    ):
+        task = bar.add_task("writing", total=None)
+        said = modelling.export(
+            loaded,
+            store,
+            file,
+            model,
+            policy,
+            watcher=lambda done, of: bar.update(task, completed=done, total=of),
+        )
     _out.print(said, highlight=False, soft_wrap=True)
 
 

@@ -35,6 +35,7 @@ from server import warming
 from server.activation import in_use
 from server.settings import Settings
 from server.stores.base import AdminStore, ModelChange, Resolved, Snapshot
+from server.warming import Watcher
 
 __all__ = [
     "Author",
@@ -185,9 +186,23 @@ def rollback(
 
 
 def export(
-    settings: Settings, store: AdminStore, path: Path, model: str, name: str
+    settings: Settings,
+    store: AdminStore,
+    path: Path,
+    model: str,
+    name: str,
+    *,
+    watcher: Watcher = lambda *_: None,
 ) -> str:
     """Write a model to a file that `warm_start` reads; say what was done.
+
+    Args:
+        settings: Which policies there are.
+        store: Where models are.
+        path: The file.
+        model: The model; empty for the one that serves.
+        name: The policy; empty for the one that decides.
+        watcher: Is told how many bytes were written, and how many there are.
 
     Raises:
         OSError: If it cannot be written.
@@ -195,7 +210,8 @@ def export(
     """
     name, policy = _policy(settings, store, name)
     snapshot = _snapshot(store, policy, model)
-    warming.export(path, policy, model=snapshot.model, body=snapshot.body)
+    body = snapshot.body
+    warming.export(path, policy, model=snapshot.model, body=body, watcher=watcher)
     return f"model {snapshot.model} of policy {name} is in {path}"
 
 
