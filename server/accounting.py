@@ -76,6 +76,10 @@ def discounts(
 
 def discounts_table(rows: Sequence[Discount]) -> Group:
     """Return what became of discounts as a table, with what speaks against it."""
+    if not rows:
+        return Group(
+            Text("no discount was shown that has an offer like it without one")
+        )
     table = Table("discount", "shown", "accepted", "given", "wasted", "of it", "gained")
     doubts: list[str] = []
     for row in rows:

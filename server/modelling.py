@@ -359,14 +359,19 @@ def _expected(
     counts = _choices(recent, policy, catalogue)
     table = Table("action", "expected, nothing known", "unsure by", "chosen")
     actions = list(catalogue.actions)
-    for each in expectations(policy.learner, actions)[: 2 * _TOP]:
+    found = expectations(policy.learner, actions)
+    sure = any(each.deviation for each in found)
+    for each in found[: 2 * _TOP]:
         table.add_row(
             each.action.name,
             f"{each.mean:+.4f}",
-            f"{each.deviation:.4f}",
+            f"{each.deviation:.4f}" if sure else "not known",
             str(counts[each.action.name]),
         )
-    table.caption = f"chosen by this policy, of the last {len(recent):,} decisions"
+    table.caption = (
+        "in units of reward; chosen by this policy, of the last"
+        f" {len(recent):,} decisions"
+    )
     return table
 
 

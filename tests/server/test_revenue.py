@@ -297,3 +297,5 @@ def test_the_command_says_what_discounts_were_worth(tmp_path: Path) -> None:
     assert "100%" in printed.stdout
     assert "100 are needed" in printed.stdout
     assert later.stdout == ""
+    later = CliRunner().invoke(app, [*run, "--since", "2099-01-01"])
+    assert later.stdout.startswith("no discount was shown")
