@@ -18,7 +18,7 @@ from policies.catalogue import Catalogue
 from policies.features import context_features
 from policies.health import check
 from policies.insight import calibration, effects, expectations
-from policies.model import Decision
+from policies.model import NO_OFFER, Decision
 from policies.policy import Policy, PolicySettings
 from policies.promotion import Lineup
 from policies.releasing import (
@@ -362,10 +362,13 @@ def _expected(
     found = expectations(policy.learner, actions)
     sure = any(each.deviation for each in found)
     for each in found[: 2 * _TOP]:
+        mean, deviation = each.mean, each.deviation
+        if each.action.index == NO_OFFER and not policy.outcomes.get(""):
+            mean = deviation = 0.0
         table.add_row(
             each.action.name,
-            f"{each.mean:+.4f}",
-            f"{each.deviation:.4f}" if sure else "not known",
+            f"{mean:+.4f}",
+            f"{deviation:.4f}" if sure else "not known",
             str(counts[each.action.name]),
         )
     table.caption = (
