@@ -67,6 +67,8 @@ _UNASKED = {
     "tags",
     "benefits",
     "priority",
+    "like",
+    "like_doubt",
     "features",
     "rewards",
     "reward_wait",
@@ -79,6 +81,10 @@ _asked_about = attrgetter(
     *[f for f in OfferSpec.__struct_fields__ if f not in {*_UNASKED, "creatives"}]
 )
 _index_of = attrgetter("index")
+
+
+_Names = tuple[str, str, str]
+"""An offer, a creative and a placement."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -525,14 +531,16 @@ class _Compiler:
             )
             for placement_id in spec.placements:
                 names = (offer_id, creative_id, placement_id)
-                features = (*self._in_common(names, spec), *described, *wording)
+                like = self._like(names, spec)
                 action = Action(
                     len(self.actions),
                     *names,
-                    features,
+                    (*self._in_common(names, like), *described, *wording),
                     spec.priority,
                     traffic,
                     merits,
+                    tuple(["/".join(each) for each in like]),
+                    spec.like_doubt if like else 0.0,
                 )
                 self.actions.append(action)
                 actions.append(action)
@@ -560,21 +568,51 @@ class _Compiler:
             [g for g in gates if not g.indexed and not (critical and g.bypassed)]
         )
 
-    def _in_common(self, names: tuple[str, str, str], spec: OfferSpec) -> Features:
+    def _like(self, names: _Names, spec: OfferSpec) -> list[_Names]:
+        """Return the actions that one is like, the nearest first.
+
+        Of the offer that its own is like the one in the same placement and wording,
+        where there is, and else the first; then what that offer is like.
+        """
+        found: list[_Names] = []
+        seen = {names[0]}
+        while spec.like in self.spec.offers and spec.like not in seen:
+            _, creative_id, placement_id = names
+            offer_id = spec.like
+            spec = self.spec.offers[offer_id]
+            seen.add(offer_id)
+            creatives, placements = spec.creatives or _PLAIN, spec.placements
+            if creative_id not in creatives:
+                creative_id = next(iter(creatives))
+            if placement_id not in placements:
+                placement_id = placements[0] if placements else ""
+            names = (offer_id, creative_id, placement_id)
+            found.append(names)
+        return found
+
+    def _in_common(self, names: _Names, like: Sequence[_Names]) -> Features:
         """Name what an action has in common with others, but not with all.
 
         Learners know an action by its own name already. A feature that says the same
         once more teaches nothing, and costs as much as one that does.
         """
-        offer_id, creative_id, placement_id = names
+        shared = self._shared_by(names)
+        if len(self.spec.placements) > 1:
+            shared.append(f"placement={names[-1]}")
+        for other in like:
+            shared += self._shared_by(other)
+        return tuple([(name, 1.0) for name in shared])
+
+    def _shared_by(self, names: _Names) -> list[str]:
+        """Name what an action has in common with others of its offer."""
+        offer_id, creative_id, _ = names
+        spec = self.spec.offers[offer_id]
         shared: list[str] = []
         if len(spec.placements) > 1 or len(spec.creatives) > 1:
             shared.append(f"offer={offer_id}")
         if len(spec.placements) > 1 and len(spec.creatives) > 1:
             shared.append(f"creative={offer_id}/{creative_id}")
-        if len(self.spec.placements) > 1:
-            shared.append(f"placement={placement_id}")
-        return tuple([(name, 1.0) for name in shared])
+        return shared
 
     def _known(self, values: dict[str, FeatureValue], *keys: str) -> Features:
         """Read the features of an offer or a creative, all of which are declared."""

@@ -261,6 +261,9 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
         priority: Which goes first where nothing else tells actions apart: the higher.
         traffic: How often its offer is to be chosen.
         merits: What its offer is worth to the product.
+        like: The names of the actions that it is like, the nearest first: learners
+            that know nothing of it begin with what they know of those.
+        doubt: How unsure what it begins with is, 0 to 1.
     """
 
     index: int
@@ -271,6 +274,8 @@ class Action(msgspec.Struct, frozen=True, cache_hash=True, dict=True):
     priority: int = 0
     traffic: Traffic = NO_TRAFFIC
     merits: Merits = NO_MERITS
+    like: tuple[str, ...] = ()
+    doubt: float = 0.0
 
     @cached_property
     def name(self) -> str:

@@ -32,7 +32,7 @@ from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.sealing import is_sealed, seal, unseal
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.learners.vw_explorers import VowpalWabbitExploration
-from policies.model import Action, Features, FloatArray, ScoreTerms
+from policies.model import NO_OFFER, Action, Features, FloatArray, ScoreTerms
 from policies.objective import ObjectiveSettings
 from policies.splits import SplitSettings
 from policies.traffic import Chances, TrafficSettings, bounded
@@ -248,7 +248,22 @@ class Policy:
         scores = self.learner.score(context, actions)
         if not np.isfinite(scores).all():
             raise ValueError(f"scores must be finite, not {scores}")
+        self._settle(actions, scores)
         return self.settings.objective.weigh(scores, context, actions)
+
+    def _settle(self, actions: Sequence[Action], *beliefs: FloatArray) -> None:
+        """Believe of a silence that nothing was learned of that it earns nothing.
+
+        That is what it earns by default, and where callers confirm none it would else
+        be tried for ever, as something that might turn out to be the best.
+        """
+        if self.outcomes.get("") or isinstance(self.learner, Priority):
+            return
+        for at, action in enumerate(actions):
+            if action.index == NO_OFFER:
+                for belief in beliefs:
+                    belief[at] = 0.0
+                return
 
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
         """Return what each action is expected to be worth, and how sure that is.
@@ -266,6 +281,7 @@ class Policy:
             raise ValueError(f"beliefs must be finite, not {beliefs}")
         if deviation.min() < 0.0:
             raise ValueError(f"deviations must be 0 or more, not {deviation}")
+        self._settle(actions, mean, deviation)
         objective = self.settings.objective
         return Beliefs(
             objective.weigh(mean, context, actions),
@@ -281,7 +297,9 @@ class Policy:
         """
         if self.settings.objective.off:
             return None
-        (expected,) = self.learner.score(context, [action]).tolist()
+        scores = self.learner.score(context, [action])
+        self._settle([action], scores)
+        (expected,) = scores.tolist()
         return self.settings.objective.terms(expected, context, action)
 
     def distribution(self, context: Features, actions: Sequence[Action]) -> FloatArray:

@@ -243,6 +243,11 @@ class OfferSpec(_Spec, frozen=True):
         priority: Which goes first where a policy cannot tell offers apart, and always
             under the learner `priority`: the higher.
         traffic: How often it is chosen; the settings' if left out.
+        like: Another offer, whose likeness it is: learners that have learned nothing of
+            it begin with what they have learned of that one.
+        like_doubt: How unsure they are of that, 0 to 1: at 0 as of the other offer, at
+            1 as of one that nothing is known of. At 0.1 it counts ten times as much as
+            what learners believe of offers beforehand.
         start: From when on it may be shown; a TOML date-time with its zone.
         end: From when on it may not be shown any more.
         moments: At which moments it may be shown; at any where it is left out.
@@ -314,6 +319,8 @@ class OfferSpec(_Spec, frozen=True):
     tags: tuple[str, ...] = ()
     priority: int = 0
     traffic: TrafficSpec | None = None
+    like: str = ""
+    like_doubt: float = 0.1
     start: dt.datetime | None = None
     end: dt.datetime | None = None
     moments: tuple[str, ...] = ()

@@ -274,17 +274,52 @@ def revenue(
     before it is credited, within the time that `[rewards] attribution` says.
     """
     loaded = _load(settings)
-    since_ms = 0
-    if since is not None:
-        since_ms = round(since.replace(tzinfo=dt.UTC).timestamp() * 1_000)
     write = accounting.write_json if json else accounting.write_csv
     with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
-        rows = accounting.revenue(store, loaded.rewards, since_ms=since_ms)
+        rows = accounting.revenue(store, loaded.rewards, since_ms=_ms(since))
         if out is None:
             write(rows, sys.stdout)
         else:
             with out.open("w", encoding="utf-8", newline="") as file:
                 write(rows, file)
+
+
+@app.command()
+def discounts(
+    *,
+    settings: SettingsOption = Path("settings.toml"),
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option(help="From when on, in UTC; all if left out.", show_default=False),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, and no table.")
+    ] = False,
+) -> None:
+    """Say what became of discounts: how much was wasted, and what was gained.
+
+    An offer with a `discount` is compared with the same one without: what it is `like`,
+    or what grants the same products. Those who were shown the full price stand for
+    those who were shown the discount, weighed by what was likelier for whom. Wasted is
+    what went to those who would have accepted the full price; gained is what is left in
+    margins above what the full price would have left.
+    """
+    loaded = _load(settings)
+    with (
+        _plain_errors(),
+        closing(open_admin(loaded.store.url)) as store,
+        _err.status("reading the log"),
+    ):
+        rows = accounting.discounts(store, loaded.rewards, since_ms=_ms(since))
+    if json:
+        accounting.write_json(rows, sys.stdout)
+    else:
+        _out.print(accounting.discounts_table(rows))
+
+
+def _ms(at: dt.datetime | None) -> int:
+    """Return a time in UTC in milliseconds since 1970; 0 for none."""
+    return 0 if at is None else round(at.replace(tzinfo=dt.UTC).timestamp() * 1_000)
 
 
 @app.command()
@@ -488,8 +523,20 @@ def export(
     Another server begins with it where its settings say so: `warm_start` in [learning].
     """
     loaded = _load(settings)
-    with _plain_errors(), closing(open_admin(loaded.store.url)) as store:
-        said = modelling.export(loaded, store, file, model, policy)
+    with (
+        _plain_errors(),
+        closing(open_admin(loaded.store.url)) as store,
+        Progress(console=_err, transient=True) as bar,
+    ):
+        task = bar.add_task("writing", total=None)
+        said = modelling.export(
+            loaded,
+            store,
+            file,
+            model,
+            policy,
+            watcher=lambda done, of: bar.update(task, completed=done, total=of),
+        )
     _out.print(said, highlight=False, soft_wrap=True)
 
 

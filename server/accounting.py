@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TextIO
 
 import msgspec
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
+from policies.discounts import Discount, Discounts, Range
 from policies.identity import root_of
 from policies.joiner import terms_of
-from policies.model import Decision, Outcome
+from policies.model import Decision, Outcome, OutcomeKind
 from policies.revenue import SALES, Revenue, Sale, attribute
 from policies.rewards import RewardSettings
 from server.stores.base import AdminStore
 
-__all__ = ["revenue", "write_csv", "write_json"]
+__all__ = ["discounts", "discounts_table", "revenue", "write_csv", "write_json"]
 
 
 def revenue(
@@ -32,13 +36,7 @@ def revenue(
         rewards: The rates of currencies, and the time for attribution.
         since_ms: The earliest time of what is told; what was claimed before counts.
     """
-
-    @lru_cache(maxsize=8)
-    def compiled(version: str) -> Catalogue:
-        text = store.catalogue(version)
-        if text is None:
-            raise RuntimeError(f"the store lost catalogue {version}")
-        return catalogues.read(text, linted=False)
+    compiled = _compiled(store)
 
     def sale(decision: Decision, outcomes: list[Outcome]) -> Sale:
         catalogue = compiled(decision.catalogue)
@@ -57,6 +55,72 @@ def revenue(
                 yield row
 
 
+def discounts(
+    store: AdminStore, rewards: RewardSettings, *, since_ms: int = 0
+) -> list[Discount]:
+    """Return what became of each discount that was shown.
+
+    Args:
+        store: The store.
+        rewards: The rates of currencies.
+        since_ms: The earliest time of a decision that counts.
+    """
+    compiled = _compiled(store)
+    found = Discounts(rewards)
+    shown: tuple[OutcomeKind, ...] = ("shown",)
+    for decision, outcomes in store.decisions_with(shown):
+        if decision.opportunity.at_ms >= since_ms:
+            found.add(decision, outcomes, compiled(decision.catalogue))
+    return found.report()
+
+
+def discounts_table(rows: Sequence[Discount]) -> Group:
+    """Return what became of discounts as a table, with what speaks against it."""
+    if not rows:
+        return Group(
+            Text("no discount was shown that has an offer like it without one")
+        )
+    table = Table("discount", "shown", "accepted", "given", "wasted", "of it", "gained")
+    doubts: list[str] = []
+    for row in rows:
+        table.add_row(
+            row.offer_id,
+            f"{row.shown:,}",
+            f"{row.accepted:,}",
+            f"{row.given:,.0f}",
+            _range(row.wasted, ",.0f"),
+            _range(row.share, ".0%"),
+            _range(row.gained, "+,.0f"),
+        )
+        doubts += [f"{row.offer_id}: {doubt}" for doubt in row.doubts]
+        if row.alone:
+            doubts.append(
+                f"{row.offer_id}: shown {row.alone:,} times more where the full price"
+                " could not have been shown"
+            )
+    table.caption = "amounts in minor units; below them, intervals of 95 %"
+    return Group(table, *[Text(doubt) for doubt in doubts])
+
+
+def _range(found: Range | None, form: str) -> str:
+    if found is None:
+        return "not known"
+    return f"{found.value:{form}}\n{found.low:{form}} to {found.high:{form}}"
+
+
+def _compiled(store: AdminStore) -> Callable[[str], Catalogue]:
+    """Return what reads the catalogues of a store, and keeps the latest."""
+
+    @lru_cache(maxsize=8)
+    def compiled(version: str) -> Catalogue:
+        text = store.catalogue(version)
+        if text is None:
+            raise RuntimeError(f"the store lost catalogue {version}")
+        return catalogues.read(text, linted=False)
+
+    return compiled
+
+
 def write_csv(rows: Iterator[Revenue], out: TextIO) -> None:
     """Write rows as CSV with a header; tags are separated by spaces."""
     writer = csv.writer(out, lineterminator="\n")
@@ -66,7 +130,7 @@ def write_csv(rows: Iterator[Revenue], out: TextIO) -> None:
         writer.writerow([_cell(value) for value in values])
 
 
-def write_json(rows: Iterator[Revenue], out: TextIO) -> None:
+def write_json(rows: Iterable[Revenue | Discount], out: TextIO) -> None:
     """Write rows as JSON, one a line."""
     out.writelines(msgspec.json.encode(row).decode() + "\n" for row in rows)
 

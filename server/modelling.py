@@ -18,7 +18,7 @@ from policies.catalogue import Catalogue
 from policies.features import context_features
 from policies.health import check
 from policies.insight import calibration, effects, expectations
-from policies.model import Decision
+from policies.model import NO_OFFER, Decision
 from policies.policy import Policy, PolicySettings
 from policies.promotion import Lineup
 from policies.releasing import (
@@ -35,6 +35,7 @@ from server import warming
 from server.activation import in_use
 from server.settings import Settings
 from server.stores.base import AdminStore, ModelChange, Resolved, Snapshot
+from server.warming import Watcher
 
 __all__ = [
     "Author",
@@ -185,9 +186,23 @@ def rollback(
 
 
 def export(
-    settings: Settings, store: AdminStore, path: Path, model: str, name: str
+    settings: Settings,
+    store: AdminStore,
+    path: Path,
+    model: str,
+    name: str,
+    *,
+    watcher: Watcher = lambda *_: None,
 ) -> str:
     """Write a model to a file that `warm_start` reads; say what was done.
+
+    Args:
+        settings: Which policies there are.
+        store: Where models are.
+        path: The file.
+        model: The model; empty for the one that serves.
+        name: The policy; empty for the one that decides.
+        watcher: Is told how many bytes were written, and how many there are.
 
     Raises:
         OSError: If it cannot be written.
@@ -195,7 +210,8 @@ def export(
     """
     name, policy = _policy(settings, store, name)
     snapshot = _snapshot(store, policy, model)
-    warming.export(path, policy, model=snapshot.model, body=snapshot.body)
+    body = snapshot.body
+    warming.export(path, policy, model=snapshot.model, body=body, watcher=watcher)
     return f"model {snapshot.model} of policy {name} is in {path}"
 
 
@@ -343,14 +359,22 @@ def _expected(
     counts = _choices(recent, policy, catalogue)
     table = Table("action", "expected, nothing known", "unsure by", "chosen")
     actions = list(catalogue.actions)
-    for each in expectations(policy.learner, actions)[: 2 * _TOP]:
+    found = expectations(policy.learner, actions)
+    sure = any(each.deviation for each in found)
+    for each in found[: 2 * _TOP]:
+        mean, deviation = each.mean, each.deviation
+        if each.action.index == NO_OFFER and not policy.outcomes.get(""):
+            mean = deviation = 0.0
         table.add_row(
             each.action.name,
-            f"{each.mean:+.4f}",
-            f"{each.deviation:.4f}",
+            f"{mean:+.4f}",
+            f"{deviation:.4f}" if sure else "not known",
             str(counts[each.action.name]),
         )
-    table.caption = f"chosen by this policy, of the last {len(recent):,} decisions"
+    table.caption = (
+        "in units of reward; chosen by this policy, of the last"
+        f" {len(recent):,} decisions"
+    )
     return table
 
 

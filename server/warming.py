@@ -18,9 +18,15 @@ from policies.policy import LearnerSettings, Policy, PolicySettings
 from policies.records import decode_decision
 from policies.training import fold
 
-__all__ = ["Exported", "body", "export", "fold_log"]
+__all__ = ["Exported", "Watcher", "body", "export", "fold_log"]
 
 _FORMAT = "opportune.model.v1"
+_PIECE = 3 << 18
+"""Bytes that are written at once: a multiple of 3, so that base 64 goes on."""
+
+Watcher = Callable[[int, int], object]
+"""Is told how much is done, and how much there is."""
+
 _SQLITE = "sqlite:///"
 
 
@@ -44,23 +50,45 @@ class Exported(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def export(path: Path, settings: PolicySettings, *, model: str, body: bytes) -> None:
-    """Write a model to a file.
+def export(
+    path: Path,
+    settings: PolicySettings,
+    *,
+    model: str,
+    body: bytes,
+    watcher: Watcher = lambda *_: None,
+) -> None:
+    """Write a model to a file, which is there whole or not at all.
+
+    Args:
+        path: The file.
+        settings: A policy with the learner.
+        model: Which model it is.
+        body: The learner, as bytes.
+        watcher: Is told how many bytes of it were written, and how many there are.
 
     Raises:
         OSError: If it cannot be written.
     """
-    text = msgspec.json.encode(
+    head = msgspec.json.encode(
         {
             "format": _FORMAT,
             "learner": settings.learner_version,
             "settings": settings.learner,
             "model": model,
             "learned": int(model.partition(".")[2]),
-            "body": base64.b64encode(body).decode(),
         }
     )
-    path.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        file.write(msgspec.json.format(head, indent=1).removesuffix(b"\n}"))
+        file.write(b',\n "body": "')
+        for start in range(0, len(body), _PIECE):
+            watcher(start, len(body))
+            file.write(base64.b64encode(body[start : start + _PIECE]))
+        file.write(b'"\n}\n')
+    part.replace(path)
+    watcher(len(body), len(body))
 
 
 def body(source: str, settings: PolicySettings) -> bytes:
@@ -94,7 +122,7 @@ def body(source: str, settings: PolicySettings) -> bytes:
 def fold_log(
     path: Path,
     settings: PolicySettings,
-    watcher: Callable[[int, int], object] = lambda *_: None,
+    watcher: Watcher = lambda *_: None,
 ) -> Policy:
     """Learn the latest training stream of another store.
 

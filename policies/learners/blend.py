@@ -14,7 +14,7 @@ from policies.learners.base import Beliefs
 from policies.learners.bounds import bounded
 from policies.learners.ridge import products
 from policies.learners.sealing import seal, unseal
-from policies.learners.waves import Contexts, Descriptions, Seen
+from policies.learners.waves import Contexts, Descriptions, Seen, action_number
 from policies.model import Action, Features, FloatArray
 
 __all__ = ["Blend", "BlendSettings"]
@@ -139,6 +139,7 @@ class _State(msgspec.Struct, array_like=True):
     theta: bytes
     precision: bytes
     covariance: bytes
+    straight: list[str] = []
 
 
 class _Asked(NamedTuple):
@@ -259,6 +260,8 @@ class Blend:
         # Row 0 is the prior: that of every action without a curved model.
         self._row_of: dict[str, int] = {}
         self._latest: list[int] = []
+        # Those that were learned from, and lost their curved model.
+        self._straight: dict[str, None] = {}
         self._asked = _NOBODY
         self._grow(8)
 
@@ -290,6 +293,7 @@ class Blend:
         learner._variance[at] = np.frombuffer(state.variance, "<f8")
         learner._row_of = {name: row for row, name in enumerate(state.names, 1)}
         learner._latest = state.latest
+        learner._straight = dict.fromkeys(state.straight)
         rows = slice(1, len(state.names) + 1)
         learner._grow(len(state.names) + 2)
         shape = learner._covariance[rows].shape
@@ -319,6 +323,7 @@ class Blend:
             theta=self._theta[rows].astype("<f4").tobytes(),
             precision=self._precision[rows].astype("<f4").tobytes(),
             covariance=self._covariance[rows].astype("<f4").tobytes(),
+            straight=list(self._straight),
         )
         return seal(self._kind, msgspec.msgpack.encode(state))
 
@@ -390,16 +395,36 @@ class Blend:
             slots = np.array([d.slots for d in described])
             used = np.flatnonzero(slots.any(axis=0))
             slots = slots[:, used]
-            own = np.array([d.number for d in described])
+            own = [d.number for d in described]
             shared = self._descriptions.numbers[used]
             row_of = self._row_of
+            rows = [row_of.get(action.name, _UNKNOWN) for action in asked]
+            for place, action in enumerate(asked):
+                if action.like:
+                    name = self._known_as(action)
+                    own[place] = action_number(name)
+                    rows[place] = row_of.get(name, _UNKNOWN)
             self._asked = _Asked(
                 asked,
-                np.concatenate([own, shared])[:, np.newaxis],
+                np.concatenate([np.array(own), shared])[:, np.newaxis],
                 np.array([slots, slots, slots * slots]),
-                np.array([row_of.get(action.name, _UNKNOWN) for action in asked]),
+                np.array(rows),
             )
         return self._asked
+
+    def _known_as(self, action: Action) -> str:
+        """Return the name under which what is known of an action was learned.
+
+        It is its own, or that of the first action like it that anything was learned of.
+        """
+        if action.like and not self._has_learned(action.name):
+            for name in action.like:
+                if self._has_learned(name):
+                    return name
+        return action.name
+
+    def _has_learned(self, name: str) -> bool:
+        return name in self._row_of or name in self._straight
 
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float
@@ -420,7 +445,7 @@ class Blend:
             raise ValueError(f"reward must be finite, not {reward}")
         reward = bounded(reward, REWARD_MAX)
         seen = self._contexts.of(context)
-        row = self._row(action.name)
+        row = self._row_for(action)
         step = self._step(seen, action, row)
         errors = reward - step.means[0], reward - step.means[1]
         scales = 1.0 + step.spread, 1.0 + step.spread + float(step.curved_spreads.sum())
@@ -580,6 +605,36 @@ class Blend:
             track.noises = track.noises[0] * kept, track.noises[1] * kept
             track.count = 50.0
 
+    def _row_for(self, action: Action) -> int:
+        """Return the row of an action, which begins with what it is like."""
+        name = self._known_as(action)
+        if name == action.name:
+            return self._row(name)
+        doubt = action.doubt
+        self._copy_lines(action_number(name), action_number(action.name), doubt)
+        source = self._row_of.get(name, _UNKNOWN)
+        theta, spread = self._theta[source].copy(), self._spread[source].copy()
+        covariance = self._covariance[source].copy()
+        row = self._row(action.name)
+        if source != _UNKNOWN:
+            part = np.float32(doubt)
+            self._theta[row] = theta
+            self._precision[row] = 1.0 / (spread + part * (1.0 - spread))
+            self._spread[row] = 1.0 / self._precision[row]
+            prior = np.eye(_BLOCK, dtype=np.float32)
+            self._covariance[row] = covariance + part * (prior - covariance)
+        return row
+
+    def _copy_lines(self, source: int, target: int, doubt: float) -> None:
+        """Let hashed weights begin with those of another; none that is in use does."""
+        numbers = self._contexts.numbers()
+        old, new = (source + numbers) & self._mask, (target + numbers) & self._mask
+        variance = self._weights[2]
+        fresh = (variance[new] == 1.0) & (variance[old] != 1.0)
+        old, new = old[fresh], new[fresh]
+        self._weights[:2, new] = self._weights[:2, old]
+        variance[new] = variance[old] + doubt * (1.0 - variance[old])
+
     def _row(self, name: str) -> int:
         """Return the row of an action's curved model, a new one if need be."""
         row = self._row_of.get(name)
@@ -595,6 +650,7 @@ class Blend:
         if row > self.settings.curved_actions:
             row = self._latest.index(min(self._latest)) + 1
             names = list(self._row_of)
+            self._straight[names[row - 1]] = None
             names[row - 1] = name
             self._row_of = {name: at for at, name in enumerate(names, 1)}
         else:
@@ -602,6 +658,7 @@ class Blend:
                 self._grow(2 * row)
             self._row_of[name] = row
             self._latest.append(0)
+        self._straight.pop(name, None)
         self._theta[row] = 0.0
         self._precision[row] = self._spread[row] = 1.0
         self._covariance[row] = np.eye(_BLOCK)

@@ -207,6 +207,8 @@ class Kernel:
         del propensity
         reward = usable(reward)
         x = self._vectors.learn(context)
+        if action.like:
+            self._ridges.adopt(action)
         self._noise.learn(*self._ridges.learn(action.name, x, reward))
 
     def correct(

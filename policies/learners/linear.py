@@ -280,6 +280,8 @@ class _Disjoint:
     def learn(
         self, x: FloatArray, action: Action, reward: float
     ) -> tuple[float, float]:
+        if action.like:
+            self._ridges.adopt(action)
         return self._ridges.learn(action.name, x, reward)
 
     def correct(self, x: FloatArray, action: Action, by: float) -> None:
@@ -353,6 +355,9 @@ class _Hybrid:
     def learn(
         self, x: FloatArray, action: Action, reward: float
     ) -> tuple[float, float]:
+        begun_with = self._own.adopt(action) if action.like else ""
+        if begun_with:
+            self._bridges[action.name] = self._bridge(begun_with)
         w = self._beyond(x, [action])[0]
         u = products(self._own.at(action.name)[1], x)
         left, scale = self._own.learn(action.name, x, reward)
@@ -375,7 +380,7 @@ class _Hybrid:
         """Return what of the products an action's own regression leaves over."""
         pairs = self._pairing.pairs(x, actions)
         for row, action in enumerate(actions):
-            bridge = self._bridges.get(action.name)
+            bridge = self._bridges.get(self._own.known_as(action))
             if bridge is not None:
                 pairs[row] -= products(bridge.T, x)
         return pairs

@@ -160,8 +160,11 @@ class LinUCB:
             ValueError: If `reward` is not finite.
         """
         del propensity
+        reward = usable(reward)
         x = self._vectors.of(context)
-        self._ridges.learn(action.name, x, usable(reward))
+        if action.like:
+            self._ridges.adopt(action)
+        self._ridges.learn(action.name, x, reward)
 
     def correct(
         self,

@@ -200,6 +200,8 @@ class Logistic:
         """
         del propensity
         share = self._share(reward)
+        if action.like:
+            self._odds.adopt(action)
         self._odds.learn_share(action.name, self._vectors.learn(context), share)
 
     def correct(

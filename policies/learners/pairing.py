@@ -23,7 +23,7 @@ class Pairing:
     that any product is named or hashed.
 
     An action is known by its features, and a constant for what all have in common; one
-    without features by its name.
+    without features by its name; and by the names of those that it is like.
 
     Args:
         dim: How long the vectors are.
@@ -64,10 +64,11 @@ class Pairing:
 
 def _features_of(action: Action) -> Features:
     """Return what an action is known by; no two kinds of it have the same name."""
+    like = [(f"name {name}", 1.0) for name in action.like]
     if not action.features:
-        return ((f"name {action.name}", 1.0),)
+        return ((f"name {action.name}", 1.0), *like)
     features = [
         (f"feature {name}", bounded(value, FEATURE_MAX))
         for name, value in action.features
     ]
-    return (("constant", 1.0), *features)
+    return (("constant", 1.0), *features, *like)

@@ -121,7 +121,7 @@ class Popularity:
             actions: At least one.
         """
         del context
-        found = [self._tallies.get(action.name, _NOTHING) for action in actions]
+        found = [self._tally(action) for action in actions]
         count = np.array([tally.count for tally in found], np.float64)
         total = np.array([tally.total for tally in found])
         squares = np.array([tally.squares for tally in found])
@@ -150,7 +150,9 @@ class Popularity:
         """
         del context, propensity
         reward = usable(reward)
-        tally = self._tallies.setdefault(action.name, _Tally())
+        tally = self._tallies.get(action.name)
+        if tally is None:
+            tally = self._tallies[action.name] = self._begun(action)
         tally.count += 1
         tally.total += reward
         tally.squares += reward * reward
@@ -174,6 +176,38 @@ class Popularity:
         tally = self._tallies.setdefault(action.name, _Tally())
         tally.total += reward - before
         tally.squares += reward * reward - before * before
+
+    def _tally(self, action: Action) -> _Tally:
+        """Return what was learned of an action, or else of what it is like."""
+        for name in (action.name, *action.like):
+            tally = self._tallies.get(name)
+            if tally is not None:
+                return tally
+        return _NOTHING
+
+    def _begun(self, action: Action) -> _Tally:
+        """Return what an action begins with: that of what it is like, by its doubt.
+
+        As many rewards as leave 1 / (weight + count) that part of the way back to the
+        prior, such that what is expected, and how far rewards are from it, stay.
+        """
+        other = self._tally(action)
+        if not other.count:
+            return _Tally()
+        prior = self.settings.weight
+        unsure = 1.0 / (prior + other.count)
+        unsure += action.doubt * (1.0 / prior - unsure)
+        count = round(1.0 / unsure - prior)
+        believed = prior * self.settings.mean
+        mean = (believed + other.total) / (prior + other.count)
+        squares = other.squares + believed * self.settings.mean
+        spread = squares / (prior + other.count) - mean * mean
+        weight = prior + count
+        return _Tally(
+            count,
+            mean * weight - believed,
+            (spread + mean * mean) * weight - believed * self.settings.mean,
+        )
 
 
 _KIND = "popularity"

@@ -27,6 +27,7 @@ _BLOCK = 4_096
 _NOBODY: tuple[tuple[Action, ...], NDArray[np.intp]] = ((), np.zeros(0, dtype=np.intp))
 
 _name_of = attrgetter("name")
+_like_of = attrgetter("like")
 
 
 class RidgeState(msgspec.Struct, array_like=True):
@@ -169,6 +170,38 @@ class Ridges:
         row = self._row_of[name]
         return self._theta[row], self._A_inv[row].take(self._places.square[:-1])
 
+    def known_as(self, action: Action) -> str:
+        """Return the name under which what is known of an action was learned.
+
+        It is its own, or that of the first action like it that anything was learned of.
+        """
+        if action.name not in self._row_of:
+            for name in action.like:
+                if name in self._row_of:
+                    return name
+        return action.name
+
+    def adopt(self, action: Action) -> str:
+        """Let an action that nothing was learned of begin with what it is like.
+
+        The weights are those of the other, and how unsure they are is part of the way
+        back to the prior: A⁻¹ + doubt · (I/ridge − A⁻¹).
+
+        Returns:
+            The name of the other; empty where there is nothing to begin with.
+        """
+        name = self.known_as(action)
+        if name == action.name:
+            return ""
+        row = self._new_row(action.name)
+        self._copy(self._row_of[name], row, action.doubt)
+        return name
+
+    def _copy(self, source: int, row: int, doubt: float) -> None:
+        self._theta[row] = self._theta[source]
+        known, prior = self._A_inv[source], self._A_inv[_UNKNOWN]
+        self._A_inv[row] = known + doubt * (prior - known)
+
     def learn(self, name: str, x: FloatArray, reward: float) -> tuple[float, float]:
         """Learn that a name earned a reward at x.
 
@@ -224,8 +257,16 @@ class Ridges:
         if asked != latest:
             found = map(self._row_of.__getitem__, map(_name_of, asked))
             rows = np.fromiter(found, np.intp, len(asked))
+            if any(map(_like_of, asked)):
+                self._stand_in(asked, rows)
             self._latest = asked, rows
         return rows
+
+    def _stand_in(self, asked: Sequence[Action], rows: NDArray[np.intp]) -> None:
+        """Let actions stand in for those like them that nothing was learned of."""
+        for at, action in enumerate(asked):
+            if action.like:
+                rows[at] = self._row_of[self.known_as(action)]
 
     def _new_row(self, name: str) -> int:
         """Give a name a regression of its own, starting from the prior."""
@@ -309,6 +350,15 @@ class FadingRidges(Ridges):
         """
         row = self._row_of[name] or self._new_row(name)
         self._b[row] += x * by
+        self._stale.add(row)
+
+    def _copy(self, source: int, row: int, doubt: float) -> None:
+        self._refresh()
+        super()._copy(source, row, doubt)
+        A = np.linalg.inv(self._A_inv[row].take(self._square))
+        self._b[row] = self._times(A.take(self._upper), self._theta[row])
+        A[np.diag_indices(self.dim)] -= self._ridge
+        self._sums[row] = A.take(self._upper)
         self._stale.add(row)
 
     def _new_row(self, name: str) -> int:

@@ -514,16 +514,17 @@ class _Examples:
             self._workspace.finish_example([self._retired.pop()])
 
     def _text(self, action: Action) -> str:
-        """Return an action without its label.
+        """Return an action without its label, by its name and those it is like.
 
-        Its name begins with a sign that the words of features never hold, so that
+        A name begins with a sign that the words of features never hold, so that
         no feature can be taken for it.
         """
         text = self._texts.get(action)
         if text is None:
             if len(self._texts) >= _EXAMPLES_MAX:
                 self._texts.clear()
-            text = f"|a @{_word(action.name)} {_written(action.features)}"
+            names = " ".join([f"@{_word(n)}" for n in (action.name, *action.like)])
+            text = f"|a {names} {_written(action.features)}"
             self._texts[action] = text
         return text
 

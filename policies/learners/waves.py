@@ -15,7 +15,14 @@ from policies.learners.ridge import products
 from policies.learners.vectors import within
 from policies.model import Action, Features, FloatArray
 
-__all__ = ["Contexts", "ContextsState", "Description", "Descriptions", "Seen"]
+__all__ = [
+    "Contexts",
+    "ContextsState",
+    "Description",
+    "Descriptions",
+    "Seen",
+    "action_number",
+]
 
 _AMPLITUDE = 3.0
 _LENGTH = 0.7
@@ -156,6 +163,10 @@ class Contexts:
     def of(self, context: Features) -> Seen:
         """Return a context as numbers, by what is usual so far."""
         return self._read(context).seen
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the hashes of all features seen, and of what is always there."""
+        return np.array([_number(""), *map(_number, self._row_of)], np.int64)
 
     def learn(self, context: Features) -> None:
         """Learn that such a context was seen."""
@@ -327,7 +338,7 @@ class Descriptions:
             slots[first] += amount if number >> 40 & 1 else -amount
             slots[second] += amount if number >> 41 & 1 else -amount
         slots *= _LONGEST / max(math.sqrt(float(slots @ slots)), _LONGEST)
-        number = _number(f"action:{action.name}")
+        number = action_number(action.name)
         used = np.flatnonzero(slots)
         described = Description(
             number,
@@ -337,6 +348,11 @@ class Descriptions:
         )
         self._kept[action] = described
         return described
+
+
+def action_number(name: str) -> int:
+    """Return a hash of the name of an action."""
+    return _number(f"action:{name}")
 
 
 def _bytes(name: str) -> bytes:

@@ -65,6 +65,7 @@ def lint_offers(
         between(here, offer.priority, -_PRIORITY_MAX, _PRIORITY_MAX, "priority")
         if offer.traffic is not None:
             _lint_traffic(under(here, "traffic"), offer.traffic)
+        _lint_like(here, offer_id, spec)
         if offer.limit is not None:
             _lint_limit(under(here, "limit"), offer.limit)
         _lint_suppression(here, offer, spec)
@@ -145,6 +146,24 @@ def _lint_traffic(note: Note, spec: TrafficSpec) -> None:
             note(f"is at most {most}, {high:g}, not {low:g}", least)
     if spec.new_outcomes is not None:
         between(note, spec.new_outcomes, 0, _OUTCOMES_MAX, "new_outcomes")
+
+
+def _lint_like(note: Note, offer_id: str, spec: CatalogueSpec) -> None:
+    """Check that an offer is like another one, which is not like itself in the end."""
+    offer = spec.offers[offer_id]
+    between(note, offer.like_doubt, 0, 1, "like_doubt")
+    if not offer.like:
+        return
+    if offer.like not in spec.offers:
+        said = f"there is no [offers.{offer.like}]; archive what is offered no more"
+        note(f"{said}, and leave it in the file", "like")
+        return
+    circle, other = [offer_id], offer.like
+    while other in spec.offers and other not in circle:
+        circle.append(other)
+        other = spec.offers[other].like
+    if other == offer_id:
+        note(f"goes in a circle: {' → '.join([*circle, other])}", "like")
 
 
 def _lint_limit(note: Note, spec: LimitSpec) -> None:

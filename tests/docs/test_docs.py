@@ -45,7 +45,12 @@ from policies.gates import GATES
 from policies.gates.life import SUPPRESSORS
 from policies.gates.plugins import GROUP
 from policies.learners.vw_explorers import VwExplorer
-from policies.policy import PolicySettings
+from policies.policy import (
+    Exploration,
+    LearnerSettings,
+    PolicySettings,
+    VowpalWabbitExploration,
+)
 from policies.toml import join_texts
 from server import telemetry
 from server.settings import Settings, read_settings
@@ -595,3 +600,18 @@ def test_every_explorer_is_in_the_table_of_what_goes_on() -> None:
         for name, types in told.items()
     }
     assert all(row[-1].strip(" |") == "same bytes" for row in rows)
+
+
+def test_every_learner_and_exploration_is_in_the_table_of_what_goes_with_what() -> None:
+    page = (DOCS / "explanation" / "learners.md").read_text(encoding="utf-8")
+    table = page.partition("## What goes with what")[2].partition("*Same bytes*")[0]
+    head, *rows = [line for line in table.splitlines() if line.startswith("| ")]
+
+    def tags(*kinds: Any) -> set[str]:
+        return {kind.__struct_config__.tag for kind in kinds}
+
+    learners = {re.findall(r"`(\w+)`", row)[0] for row in rows}
+    assert learners == tags(*get_args(LearnerSettings))
+    explorations = tags(*get_args(Exploration), VowpalWabbitExploration)
+    assert explorations <= set(re.findall(r"`(\w+)`", head))
+    assert all("| same bytes |" in row for row in rows)

@@ -65,6 +65,79 @@ def test_an_action_is_an_offer_in_a_wording_at_a_place() -> None:
     }
 
 
+def test_an_offer_is_like_the_same_wording_at_the_same_place_where_there_is_one() -> (
+    None
+):
+    catalogue = read(
+        BASE
+        + """
+        [offers.tea]
+        placements = ["home", "till"]
+        like = "old"
+        [offers.tea.creatives.bold]
+        [offers.tea.creatives.calm]
+        [offers.mint]
+        placements = ["till"]
+        like = "tea"
+        like_doubt = 0.5
+        [offers.mint.creatives.calm]
+        [offers.lime]
+        placements = ["home"]
+        like = "mint"
+        [offers.old]
+        placements = ["home"]
+        state = "archived"
+        """
+    )
+
+    like = {a.name: a.like for a in catalogue.actions if a.like}
+    assert like == {
+        "tea/bold/home": ("old/default/home",),
+        "tea/bold/till": ("old/default/home",),
+        "tea/calm/home": ("old/default/home",),
+        "tea/calm/till": ("old/default/home",),
+        "mint/calm/till": ("tea/calm/till", "old/default/home"),
+        "lime/default/home": ("mint/calm/till", "tea/calm/till", "old/default/home"),
+    }
+    assert {a.offer_id: a.doubt for a in catalogue.actions} == {
+        "": 0.0,
+        "tea": 0.1,
+        "mint": 0.5,
+        "lime": 0.1,
+        "old": 0.0,
+    }
+
+
+def test_an_offer_has_the_names_that_what_it_is_like_has_with_others_in_common() -> (
+    None
+):
+    catalogue = read(
+        BASE
+        + """
+        [offers.tea]
+        placements = ["home", "till"]
+        [offers.mint]
+        placements = ["home"]
+        like = "tea"
+        """
+    )
+
+    mint = catalogue.actions[-1]
+    assert mint.features == (("placement=home", 1.0), ("offer=tea", 1.0))
+
+
+def test_a_circle_that_nobody_linted_has_an_end() -> None:
+    text = BASE + '[offers.a]\nplacements = ["home"]\nlike = "b"\n'
+    text += '[offers.b]\nplacements = ["home"]\nlike = "a"\n'
+
+    catalogue = read(text, linted=False)
+
+    assert [action.like for action in catalogue.actions[1:]] == [
+        ("b/default/home",),
+        ("a/default/home",),
+    ]
+
+
 def test_actions_share_the_names_of_what_they_have_in_common() -> None:
     catalogue = read(
         """

@@ -451,6 +451,9 @@ OFFERS = [
         ["is 0 to 1,000,000,000, not -1"],
     ),
     ("priority = 1000001", "priority", ["-1,000,000 to 1,000,000, not 1,000,001"]),
+    ('like = "pluss"', "like", ["there is no [offers.pluss]", "archive"]),
+    ('like = "tea"', "like", ["goes in a circle", "tea → tea"]),
+    ('like = "plus"\nlike_doubt = 1.5', "like_doubt", ["is 0 to 1, not 1.5"]),
     ("start = 2026-12-01T00:00:00", "start", ["needs a zone"]),
     ("end = 2026-12-01T00:00:00", "end", ["needs a zone"]),
     (
@@ -654,6 +657,7 @@ def test_the_line_is_that_of_the_key_or_else_of_the_offer() -> None:
         "price = 80\nlist_price = 80\nmargin = 0",
         'price = 900\nlist_price = 1000\ndiscount = 100\nbudget = "spring"',
         "inventory = 1",
+        'like = "plus"\nlike_doubt = 0',
         'dismissal_cool_down = "180d"\nsnooze = { repeats = 0 }\nhold = "1ms"',
         'renews = true\ncancel_path = "/me/plan"\nprice = 5\nbuyers_only = false',
         'creatives.a = { action = "/buy/{offer_id}?d={decision_id}", reason = "near" }',
@@ -693,6 +697,27 @@ def test_the_id_of_an_offer_is_one() -> None:
 
 def test_a_moment_of_the_catalogue_is_known_to_its_offers() -> None:
     assert problems('moments = ["paid"]\n' + TEA + 'moments = ["paid"]\n') == []
+
+
+def test_offers_that_are_like_each_other_in_a_circle_are_refused() -> None:
+    rows = """
+    [offers.a]
+    placements = ["home"]
+    like = "b"
+    [offers.b]
+    placements = ["home"]
+    like = "c"
+    [offers.c]
+    placements = ["home"]
+    like = "b"
+    """
+
+    found = {problem.field: problem.description for problem in problems(BASE + rows)}
+
+    assert found == {
+        "offers.b.like": "goes in a circle: b → c → b",
+        "offers.c.like": "goes in a circle: c → b → c",
+    }
 
 
 def test_what_was_archived_stays_so() -> None:

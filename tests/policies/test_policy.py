@@ -15,11 +15,14 @@ from policies.learners.vw import VowpalWabbit
 from policies.model import Action, Features, FloatArray
 from policies.policy import (
     UCB,
+    BlendSettings,
     EpsilonGreedy,
     LearnerSettings,
     LinUCBSettings,
+    LogisticSettings,
     Policy,
     PolicySettings,
+    PopularitySettings,
     PrioritySettings,
     Softmax,
     SquareCB,
@@ -370,6 +373,47 @@ class Broken(Priority):
 
     def score(self, context: Features, actions: Sequence[Action]) -> FloatArray:
         return np.array([0.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        BlendSettings(waves=64),
+        LinUCBSettings(alpha=1.0),
+        LogisticSettings(),
+        PopularitySettings(mean=5.0),
+    ],
+    ids=lambda settings: type(settings).__name__,
+)
+def test_a_silence_that_nobody_confirms_earns_nothing_for_sure(
+    learner: LearnerSettings,
+) -> None:
+    # Given a policy that has learned of an offer alone
+    policy = Policy(PolicySettings(learner, EpsilonGreedy(epsilon=0.1)))
+    for turn in range(60):
+        policy.learn(CONTEXT, TEA, reward=float(turn % 2), propensity=0.5)
+
+    # When it is asked, then silence earns nothing, and is not tried as a hope
+    mean, deviation = policy.believe(CONTEXT, [SILENCE, TEA])
+    assert (mean[0], deviation[0]) == (0.0, 0.0)
+    assert policy.score(CONTEXT, [SILENCE, TEA])[0] == 0.0
+    assert policy.distribution(CONTEXT, [SILENCE, TEA])[0] == 0.05
+
+    # And when a silence was learned, that is what counts
+    policy.learn(CONTEXT, SILENCE, reward=2.0, propensity=0.5)
+    assert policy.believe(CONTEXT, [SILENCE, TEA]).mean[0] > 0.0
+    asked = Policy(policy.settings, policy.save())
+    assert asked.score(CONTEXT, [SILENCE])[0] == policy.score(CONTEXT, [SILENCE])[0] > 0
+
+
+def test_large_rewards_do_not_make_a_hope_of_silence() -> None:
+    # Given the default policy, and an offer that half of all users pay 60 for
+    policy = Policy(PolicySettings())
+    for turn in range(120):
+        policy.learn(CONTEXT, TEA, reward=60.0 * (turn % 2), propensity=0.5)
+
+    # When silence was never confirmed, then the offer is made
+    assert policy.distribution(CONTEXT, [SILENCE, TEA])[1] > 0.99
 
 
 def test_scores_that_are_not_finite_never_become_a_choice() -> None:

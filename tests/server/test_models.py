@@ -29,10 +29,13 @@ from opportune.v1 import (
 from policies.model import Action, Features, FloatArray
 from policies.model import Decision as Logged
 from policies.policy import (
+    BlendSettings,
     EpsilonGreedy,
+    LearnerSettings,
     LinUCBSettings,
     PolicySettings,
     PrioritySettings,
+    VowpalWabbitSettings,
 )
 from policies.promotion import Lineup, PromotionSettings
 from policies.records import decode_decision
@@ -457,6 +460,25 @@ async def test_an_apprentice_that_does_not_agree_is_not_promoted(
         assert shop.services.current.policy.version == settings.policy.version
 
 
+async def test_an_apprentice_that_agrees_often_enough_takes_over(
+    tmp_path: Path, clock: kit.Clock
+) -> None:
+    # Given rules that decide, and an apprentice that would do better
+    path = tmp_path / "opportune.db"
+    settings = contest_settings(path, "apprentice", automatic=True, agreement=0.2)
+    async with kit.running(path, TEA, clock, settings) as shop:
+        # When users like what it would choose, and it agrees often enough
+        for round_ in range(6):
+            await live(shop, 75, prefix=f"round-{round_}")
+            learn(shop)
+            await shop.follow()
+
+        # Then it decides, and what it would have chosen is known of each window
+        assert shop.services.current.policy.version != settings.policy.version
+        agreement = kit.rows(path, "select agreement from contests_v1")
+        assert all(0.2 < share < 1.0 for (share,) in agreement)
+
+
 async def test_a_challenger_that_joins_later_learns_all_there_was(
     tmp_path: Path, clock: kit.Clock, catalogue_text: str
 ) -> None:
@@ -604,6 +626,7 @@ async def test_when_exploration_collapses_later_models_stay_out(
 
         # Then it warns, and keeps to the model that serves
         assert metric("opportune_exploration_collapsed") == 1.0
+        assert metric("opportune_recent_entropy") < 0.2
         assert release_of(shop).held
         assert "hold" in run("list", *arguments(tmp_path, shop))
 
@@ -614,6 +637,7 @@ async def test_while_enough_is_tried_nothing_is_kept_out(shop: Shop) -> None:
     watched(shop)
 
     assert metric("opportune_exploration_collapsed") == 0.0
+    assert metric("opportune_recent_entropy") > 0.2
     assert not release_of(shop).held
 
 
@@ -658,6 +682,7 @@ async def test_what_looks_like_an_address_is_refused_without_being_repeated(
     shop: Shop,
 ) -> None:
     address = "ada.lovelace@example.com"
+    before = metric("opportune_pii_values_total", handling="refuse")
     contexts = {
         "context.features['mail'].category": told(mail=address),
         "context.segment": Context(segment=address),
@@ -669,6 +694,7 @@ async def test_what_looks_like_an_address_is_refused_without_being_repeated(
         assert "example.com" not in str(refusal)
         assert "23456789" not in str(refusal)
     assert shop.count("decision") == 0
+    assert metric("opportune_pii_values_total", handling="refuse") == before + 3
 
 
 async def test_what_looks_like_an_address_can_be_dropped_or_kept(
@@ -794,6 +820,27 @@ async def test_models_are_listed_looked_into_and_rolled_back(
     assert "later ones are staged" in said
     said = run("promote", *typed)
     assert said.startswith(f"model {third} serves, and later ones follow")
+
+
+@pytest.mark.parametrize(
+    ("learner", "knows"),
+    [(BlendSettings(waves=64), True), (VowpalWabbitSettings(), False)],
+    ids=["blend", "vw"],
+)
+async def test_how_sure_a_learner_is_that_does_not_know_is_not_said(
+    tmp_path: Path, clock: kit.Clock, learner: LearnerSettings, knows: bool
+) -> None:
+    path = tmp_path / "opportune.db"
+    settings = kit.settings_of(path, learner=learner)
+    async with kit.running(path, TEA, clock, settings) as shop:
+        await live(shop, 30)
+        learn(shop)
+
+        shown = run("show", *arguments(tmp_path, shop))
+
+    assert "tea/default/home" in shown
+    assert "predicted" in shown
+    assert ("not known" in shown) != knows
 
 
 async def test_what_cannot_be_done_is_said_in_a_line(

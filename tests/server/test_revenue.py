@@ -247,3 +247,55 @@ def test_the_command_writes_csv_or_json(till: Till, tmp_path: Path) -> None:
     assert json.loads(as_json.stdout)["margin"] == 200
     assert out.read_text() == printed.stdout
     assert len(later.stdout.splitlines()) == 1
+
+
+DISCOUNTED = (
+    CATALOGUE
+    + """
+[offers.tea_full]
+placements = ["list"]
+price = 1200
+margin = 500
+like = "tea"
+"""
+)
+
+
+def test_the_command_says_what_discounts_were_worth(tmp_path: Path) -> None:
+    # Given a discount that two of four took who could have been shown the full price
+    till = Till(tmp_path / "opportune.db", catalogue=DISCOUNTED)
+    for number in range(8):
+        offer_id = ("tea", "tea_full")[number % 2]
+        decision = till.decide(offer_id, user_id=f"user-{number}")
+        names = [a.name for a in till.catalogue.actions]
+        places = ("tea/default/list", "tea_full/default/list")
+        decision = msgspec.structs.replace(
+            decision,
+            actions=(0, *map(names.index, places)),
+            probabilities=(200_000_000, 400_000_000, 400_000_000),
+        )
+        kinds = ("shown", "accepted") if number % 4 < 2 else ("shown",)
+        till.report((decision, till.said(*kinds)))
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[store]\nurl = "sqlite:///opportune.db"\n')
+    run = ["discounts", "--settings", str(settings)]
+
+    # When it is asked for, as a table, as JSON, and since never
+    printed = CliRunner(env={"COLUMNS": "120"}).invoke(app, run)
+    as_json = CliRunner().invoke(app, [*run, "--json"])
+    later = CliRunner().invoke(app, [*run, "--json", "--since", "2099-01-01"])
+
+    # Then it says so
+    row = json.loads(as_json.stdout)
+    assert (row["offer_id"], row["instead"], row["shown"]) == ("tea", ["tea_full"], 4)
+    assert (row["given"], row["wasted"]["value"], row["share"]["value"]) == (
+        600,
+        600,
+        1,
+    )
+    assert row["gained"]["value"] == 2 * 200 - 2 * 500
+    assert "100%" in printed.stdout
+    assert "100 are needed" in printed.stdout
+    assert later.stdout == ""
+    later = CliRunner().invoke(app, [*run, "--since", "2099-01-01"])
+    assert later.stdout.startswith("no discount was shown")
