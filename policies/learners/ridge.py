@@ -198,9 +198,9 @@ class Ridges:
         return name
 
     def _copy(self, source: int, row: int, doubt: float) -> None:
-        self._theta[row] = self._theta[source]
         known, prior = self._A_inv[source], self._A_inv[_UNKNOWN]
         self._A_inv[row] = known + doubt * (prior - known)
+        self._theta[row] = self._lines[row, -self.dim :] = self._theta[source]
 
     def learn(self, name: str, x: FloatArray, reward: float) -> tuple[float, float]:
         """Learn that a name earned a reward at x.
@@ -355,10 +355,10 @@ class FadingRidges(Ridges):
     def _copy(self, source: int, row: int, doubt: float) -> None:
         self._refresh()
         super()._copy(source, row, doubt)
-        A = np.linalg.inv(self._A_inv[row].take(self._square))
-        self._b[row] = self._times(A.take(self._upper), self._theta[row])
+        A = np.linalg.inv(self._A_inv[row].take(self._places.square[:-1]))
+        self._b[row] = products(A, self._theta[row])
         A[np.diag_indices(self.dim)] -= self._ridge
-        self._sums[row] = A.take(self._upper)
+        self._sums[row] = A.take(self._places.upper[: -self.dim])
         self._stale.add(row)
 
     def _new_row(self, name: str) -> int:
