@@ -56,6 +56,10 @@ bench-policies: $(VENV)/dev.stamp  ## measure learners on one core, beside other
 bench-quality: $(VENV)/dev.stamp  ## what policies earn while they learn: SETS=a.csv,b.csv ARGS='--seeds 1'
 	$(BIN)/python -m benchmarks.quality $(if $(SETS),--sets $(SETS) --no-worlds) $(ARGS)
 
+.PHONY: bench-refunds
+bench-refunds: $(VENV)/dev.stamp  ## how far late corrections leave learners from the truth: ARGS='--learner vw'
+	$(BIN)/python -m benchmarks.refunds $(ARGS)
+
 .PHONY: load
 load: $(VENV)/dev.stamp  ## put a server under load with locust
 	$(BIN)/python -m benchmarks.load $(ARGS)

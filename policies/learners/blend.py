@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.learners.amends import ACCOUNT, amend, overlap, within
 from policies.learners.base import Beliefs
 from policies.learners.bounds import bounded
 from policies.learners.sealing import seal, unseal
@@ -31,6 +32,7 @@ _SURPRISE_USUAL = 2.0
 _SURPRISES = 60.0
 _STEADY = 500.0
 _PATIENCE = 100
+_OUTLYING = 10.0
 _NEGLIGIBLE = 1e-12
 _UNKNOWN = 0
 
@@ -122,6 +124,8 @@ class _Track(msgspec.Struct, array_like=True):
     learned: int = 0
     surprise: float = 0.0
     forgotten: int = 0
+    low: float = 0.0
+    high: float = 0.0
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -138,6 +142,7 @@ class _State(msgspec.Struct, array_like=True):
     theta: bytes
     precision: bytes
     covariance: bytes
+    accounts: bytes = b""
 
 
 class _Bearing(NamedTuple):
@@ -217,9 +222,15 @@ class Blend:
 
     Propensities are ignored, as by `linucb`, for the same reason.
 
-    A correction moves the weights by what the difference would have moved them; that
-    is near, and not equal, to having learned the right reward at once. What both
-    models were seen to predict is not corrected.
+    A correction moves the weights by what the difference would have moved them, but
+    all corrections of an action together by no more than their mean over all of its
+    rewards, and no prediction out of the range of rewards. That is near, and not
+    equal, to having learned the right reward at once. What both models were seen to
+    predict is not corrected.
+
+    A reward ten times as far from 0 as any before, once a hundred were learned, is
+    learned as ten times the largest: one mistake does not undo all that was learned,
+    and what stays larger is learned in a few steps.
 
     Examples:
         >>> from policies.model import Action
@@ -290,6 +301,9 @@ class Blend:
         learner._precision[rows] = _read(state.precision).reshape(-1, settings.waves)
         learner._spread[rows] = 1.0 / learner._precision[rows]
         learner._covariance[rows] = _read(state.covariance).reshape(shape)
+        if state.accounts:
+            accounts = np.frombuffer(state.accounts, "<f8")
+            learner._accounts[rows] = accounts.reshape(-1, ACCOUNT)
         return learner
 
     def save(self) -> bytes:
@@ -308,6 +322,7 @@ class Blend:
             theta=self._theta[rows].astype("<f4").tobytes(),
             precision=self._precision[rows].astype("<f4").tobytes(),
             covariance=self._covariance[rows].astype("<f4").tobytes(),
+            accounts=self._accounts[rows].astype("<f8").tobytes(),
         )
         return seal(self._kind, msgspec.msgpack.encode(state))
 
@@ -379,20 +394,20 @@ class Blend:
 
     def _ask(self, actions: Sequence[Action]) -> _Asked:
         """Return the actions as numbers; who asks for the same again has them."""
-        asked = tuple(actions)
-        if asked != self._asked.actions:
+        asked, latest = tuple(actions), self._asked
+        if asked != latest.actions:
             described = [self._descriptions.of(action) for action in asked]
             slots = np.array([d.slots for d in described])
             used = np.flatnonzero(slots.any(axis=0))
             row_of = self._row_of
-            self._asked = _Asked(
+            latest = self._asked = _Asked(
                 asked,
                 np.array([d.number for d in described])[:, np.newaxis],
                 slots if used.size else None,
                 used,
                 np.array([row_of.get(action.name, _UNKNOWN) for action in asked]),
             )
-        return self._asked
+        return latest
 
     def learn(
         self, context: Features, action: Action, *, reward: float, propensity: float
@@ -402,7 +417,8 @@ class Blend:
         Args:
             context: What was known when it was chosen.
             action: The chosen action.
-            reward: What it earned, finite; beyond ±1e9 it is learned as that.
+            reward: What it earned, finite; beyond ±1e9, or ten times the largest so
+                far, it is learned as that.
             propensity: Ignored, as the class says.
 
         Raises:
@@ -411,7 +427,7 @@ class Blend:
         del propensity
         if not math.isfinite(reward):
             raise ValueError(f"reward must be finite, not {reward}")
-        reward = bounded(reward, REWARD_MAX)
+        reward = bounded(reward, self._reward_max())
         seen = self._contexts.of(context)
         row = self._row(action.name)
         step = self._step(seen, action, row)
@@ -425,6 +441,7 @@ class Blend:
         self._covariance[row] -= u[:, :, np.newaxis] * shrunk[:, np.newaxis, :]
         self._precision[row] += seen.waves * seen.waves
         self._spread[row] = 1.0 / self._precision[row]
+        self._accounts[row, 0] += 1.0
         self._judge(reward, errors, scales)
         self._contexts.learn(context)
 
@@ -452,11 +469,35 @@ class Blend:
         del propensity
         if not math.isfinite(reward):
             raise ValueError(f"reward must be finite, not {reward}")
-        by = bounded(reward, REWARD_MAX) - bounded(before, REWARD_MAX)
+        track = self._track
+        reward = bounded(reward, self._reward_max())
+        by = reward - (
+            min(max(before, track.low), track.high) if track.learned else 0.0
+        )
+        if not by:
+            return
         row = self._row(action.name)
-        step = self._step(self._contexts.of(context), action, row)
-        scale = 1.0 + step.spread + float(step.curved_spreads.sum())
-        self._move(step, row, by / (1.0 + step.spread), by / scale)
+        seen = self._contexts.of(context)
+        step = self._step(seen, action, row)
+        spreads = step.spread, step.spread + float(step.curved_spreads.sum())
+        scales = 1.0 + spreads[0], 1.0 + spreads[1]
+        variances = self._variance[step.bearing.at].reshape(-1, len(seen.x))
+        times = overlap(seen, variances)
+        parts = amend(
+            self._accounts[row],
+            by,
+            rate=variances.item(0),
+            overlaps=(times, times + self._blocks),
+            scales=scales,
+        )
+        edge = min(track.low, reward) if by < 0.0 else max(track.high, reward)
+        linear, curved = (
+            within(part * by / scale, spread, edge - mean)
+            for part, scale, spread, mean in zip(
+                parts, scales, spreads, step.means, strict=True
+            )
+        )
+        self._move(step, row, linear, curved)
 
     @property
     def _kind(self) -> str:
@@ -506,6 +547,14 @@ class Blend:
             np.concatenate([seen.x, factors.ravel()]),
         )
 
+    def _reward_max(self) -> float:
+        """Return beyond what a reward, either way, is learned as this."""
+        track = self._track
+        if track.learned <= _PATIENCE:
+            return REWARD_MAX
+        usual = max(-track.low, track.high, self.settings.reward_scale)
+        return min(_OUTLYING * usual, REWARD_MAX)
+
     def _noises(self) -> tuple[float, float]:
         """Return the variance of rewards around what either model predicts."""
         track = self._track
@@ -543,7 +592,8 @@ class Blend:
         )
         track.count = _NOISE_FADE * track.count + 1.0
         if track.first is None:
-            track.first = reward
+            track.first = track.low = track.high = reward
+        track.low, track.high = min(track.low, reward), max(track.high, reward)
         apart = abs(reward - track.first)
         track.others += apart > _APART * self.settings.reward_scale
         track.learned += 1
@@ -570,6 +620,8 @@ class Blend:
         spread = self._spread[rows]
         self._precision[rows] = 1.0 / (spread + np.float32(by) * (1.0 - spread))
         self._spread[rows] = 1.0 / self._precision[rows]
+        counts = self._accounts[rows, 0]
+        np.minimum(counts, 1.0 / by, out=counts)
         track = self._track
         track.surprise = 0.0
         track.forgotten += 1
@@ -603,6 +655,7 @@ class Blend:
         self._theta[row] = 0.0
         self._precision[row] = self._spread[row] = 1.0
         self._covariance[row] = np.eye(_BLOCK)
+        self._accounts[row] = 0.0
         return row
 
     def _grow(self, size: int) -> None:
@@ -613,16 +666,19 @@ class Blend:
         precision = np.ones((size, waves), np.float32)
         spread = np.ones((size, waves), np.float32)
         covariance = np.zeros((size, blocks, _BLOCK, _BLOCK), np.float32)
+        accounts = np.zeros((size, ACCOUNT))
         if old:
             old = min(old, len(self._theta))
             theta[:old] = self._theta[:old]
             precision[:old] = self._precision[:old]
             spread[:old] = self._spread[:old]
             covariance[:old] = self._covariance[:old]
+            accounts[:old] = self._accounts[:old]
         self._theta: FloatArray32 = theta
         self._precision: FloatArray32 = precision
         self._spread: FloatArray32 = spread
         self._covariance: FloatArray32 = covariance
+        self._accounts: FloatArray = accounts
 
 
 def _products(rows: Any, x: Any) -> FloatArray:

@@ -38,12 +38,15 @@ class Seen(NamedTuple):
         x: What they are multiplied with, of the same shape.
         waves: The waves at this context, shape (waves,).
         square: The squared length of the context.
+        steady: 1 where it is the same whenever it is there, 0 where it varies; of the
+            same shape as `x`.
     """
 
     numbers: NDArray[np.int64]
     x: FloatArray
     waves: NDArray[np.float32]
     square: float
+    steady: FloatArray
 
 
 class ContextsState(msgspec.Struct, array_like=True):
@@ -113,8 +116,9 @@ class Contexts:
 
     def of(self, context: Features) -> Seen:
         """Return a context as numbers, by what is usual so far."""
-        if self._latest is not None and self._latest[0] is context:
-            return self._latest[1]
+        latest = self._latest
+        if latest is not None and latest[0] is context:
+            return latest[1]
         layout, values = self._read(context)
         count, mean, squares = self._moments[layout.rows].T
         varied = squares > 1e-9 * count * (1.0 + mean * mean)
@@ -134,7 +138,9 @@ class Contexts:
         x = np.empty(len(usual) + 1)
         x[0] = 1.0
         x[1:] = usual * (math.sqrt(_PRIOR) / length)
-        seen = Seen(layout.numbers, x, waves.ravel(), square)
+        steady = np.ones(len(x))
+        steady[1:] = ~varied
+        seen = Seen(layout.numbers, x, waves.ravel(), square, steady)
         self._latest = (context, seen)
         return seen
 
