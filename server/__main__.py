@@ -31,7 +31,7 @@ from server import (
     telemetry,
     worker,
 )
-from server.settings import ServerSettings, Settings, read_settings
+from server.settings import ServerSettings, Settings, names_learner, read_settings
 from server.stores.opening import migrate_store, open_admin
 
 __all__ = ["main"]
@@ -75,6 +75,8 @@ def serve(settings: SettingsOption = Path("settings.toml")) -> None:
     loaded = _load(settings)
     with _plain_errors():
         migrate_store(loaded.store.url)
+        with closing(open_admin(loaded.store.url)) as store:
+            modelling.check_kept(loaded, store, named=names_learner(settings))
         _take_into_use(loaded)
     try:
         asyncio.run(supervisor.supervise(settings, loaded))

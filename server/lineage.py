@@ -39,7 +39,8 @@ class Lineage:
         policy: It learns in place.
         position: How many rows of the stream it has learned.
         waiting: Whether the stream is learned anew, and nothing is to be published
-            before its end: the last model of the epoch before serves meanwhile.
+            before its end: the last model of the epoch before serves meanwhile, or
+            the baseline where the learner is new.
     """
 
     def __init__(
@@ -63,7 +64,14 @@ class Lineage:
         self._published = self.position
         self._unfit = -1
         release = store.release(self.learner)
-        self.waiting = release is not None and release.serving[0] < epoch
+        behind = release is None and self.position < store.stream_length()
+        self.waiting = behind or (release is not None and release.serving[0] < epoch)
+        if behind:
+            _log.info(
+                "learning from the log; nothing is published before its end",
+                learner=self.learner,
+                behind=store.stream_length() - self.position,
+            )
 
     @property
     def learner(self) -> str:

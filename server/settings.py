@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from policies.errors import FileError, Problem, SettingsError
 from policies.policy import PolicySettings
 from policies.promotion import CHAMPION, Lineup, PromotionSettings
 from policies.rewards import RewardSettings
+from policies.splits import SplitSettings
 from policies.toml import Duration, parse
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StoreSettings",
+    "names_learner",
     "read_settings",
 ]
 
@@ -239,6 +242,9 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings; each section may be left out.
 
+    Which users teach is the same whoever decides for them: `split` in `[policy]` is
+    that of the baseline and of all challengers.
+
     Attributes:
         baseline: What decides before a model serves. Without it all actions are alike
             then.
@@ -258,7 +264,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSettings = MetricsSettings()
 
     def __post_init__(self) -> None:
-        """Refuse challengers that cannot take turns."""
+        """Refuse challengers that cannot take turns; split users alike for all."""
+        self._split_alike()
         names = [challenger.name for challenger in self.challengers]
         for name in names:
             if names.count(name) > 1:
@@ -273,6 +280,30 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"the shares of challengers must be below 1 together, not {sum(shares)}"
             )
+
+    def _split_alike(self) -> None:
+        if self.baseline is not None:
+            baseline = self._split_as_champion(self.baseline, "baseline")
+            msgspec.structs.force_setattr(self, "baseline", baseline)
+        challengers = tuple(
+            msgspec.structs.replace(
+                one,
+                policy=self._split_as_champion(
+                    one.policy, f"challengers.policy, of {one.name!r}"
+                ),
+            )
+            for one in self.challengers
+        )
+        msgspec.structs.force_setattr(self, "challengers", challengers)
+
+    def _split_as_champion(self, policy: PolicySettings, where: str) -> PolicySettings:
+        split = self.policy.split
+        if policy.split not in (split, SplitSettings()):
+            raise ValueError(
+                f"split in {where} must be left out, or as in policy, {split!r}, not"
+                f" {policy.split!r}: users teach or do not, whoever decides for them"
+            )
+        return msgspec.structs.replace(policy, split=split)
 
     @property
     def policies(self) -> dict[str, PolicySettings]:
@@ -301,6 +332,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if total >= 1.0:  # What was recorded, with what was added since.
             shares = {name: 0.9 * share / total for name, share in shares.items()}
         return Lineup(champion, shares, recorded.since)
+
+
+def names_learner(path: Path) -> bool:
+    """Say whether a settings file names the learner of `[policy]`.
+
+    Args:
+        path: A file that `read_settings` has read.
+    """
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return "learner" in table.get("policy", {})
 
 
 def read_settings(path: Path) -> Settings:

@@ -320,3 +320,34 @@ def test_a_server_does_not_start_with_wrong_files(
     assert result.exit_code == 1
     assert word in result.stderr
     assert result.stdout == ""
+
+
+SPLIT = "[policy.split]\neval = 0.2\ncontrol = 0.1\n"
+
+
+@pytest.mark.parametrize(
+    "table", ["[baseline]", '[[challengers]]\nname = "a"\n[challengers.policy]']
+)
+def test_users_are_split_alike_whoever_decides(tmp_path: Path, table: str) -> None:
+    settings = read_settings(write(tmp_path, f'{SPLIT}{table}\nsalt = "x"\n'))
+
+    assert {policy.split for policy in settings.deciding} == {settings.policy.split}
+    assert settings.policy.split.eval == 0.2
+    assert len({policy.version for policy in settings.deciding}) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ("[baseline.split]", "baseline"),
+        (
+            '[[challengers]]\nname = "a"\n[challengers.policy.split]',
+            "challengers.policy, of 'a'",
+        ),
+    ],
+)
+def test_a_split_of_their_own_is_refused(
+    tmp_path: Path, table: str, where: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"split in {where} must be left out"):
+        read_settings(write(tmp_path, f"{SPLIT}{table}\neval = 0.5\n"))
