@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import msgspec
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -35,6 +36,8 @@ from server.settings import ServerSettings, Settings, names_learner, read_settin
 from server.stores.opening import migrate_store, open_admin
 
 __all__ = ["main"]
+
+_log = structlog.get_logger()
 
 app = typer.Typer(
     help="Opportune decides which offer a user sees at a moment, or none.",
@@ -78,6 +81,8 @@ def serve(settings: SettingsOption = Path("settings.toml")) -> None:
         with closing(open_admin(loaded.store.url)) as store:
             modelling.check_kept(loaded, store, named=names_learner(settings))
         _take_into_use(loaded)
+    for warning in loaded.warnings:
+        _log.warning("settings that are seldom meant", what=warning)
     try:
         asyncio.run(supervisor.supervise(settings, loaded))
     except OSError as error:
@@ -555,6 +560,8 @@ def _lint(path: Path) -> None:
     if not path.is_dir() and not _is_catalogue(path.read_bytes()):
         settings = read_settings(path)
         _out.print(f"{path}: settings, no problems", highlight=False, soft_wrap=True)
+        for warning in settings.warnings:
+            _out.print(f"warning: {warning}", highlight=False, soft_wrap=True)
         path = Path(settings.catalogue.file)
     catalogue = activation.compile_source(path)
     _out.print(f"{path}: catalogue, no problems", highlight=False, soft_wrap=True)

@@ -21,6 +21,9 @@ from server.stores.base import Snapshot, StreamRow, TrainingStore
 
 __all__ = ["Lineage"]
 
+_BYTES_MAX = 1 << 29
+"""How large a model may be: the store takes none twice as large."""
+
 _log = structlog.get_logger()
 
 
@@ -127,6 +130,7 @@ class Lineage:
     def _is_fit(self, snapshot: Snapshot) -> bool:
         """Say whether a snapshot can be read, and decides; each is told of once."""
         try:
+            _check_size(snapshot)
             check(self._read(snapshot), self._catalogue)
         except (UnfitModelError, ValueError) as error:
             if self._unfit != snapshot.position:
@@ -182,6 +186,15 @@ class Lineage:
             snapshot, self._keep, lambda release: release or self._next(None, snapshot)
         )
         return policy
+
+
+def _check_size(snapshot: Snapshot) -> None:
+    size = len(snapshot.body)
+    if size > _BYTES_MAX:
+        raise UnfitModelError(
+            f"{size:,} bytes are more than {_BYTES_MAX:,}: it needs fewer actions, or a"
+            " learner with fewer numbers for each"
+        )
 
 
 def _refused(snapshot: Snapshot, error: Exception) -> None:

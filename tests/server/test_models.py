@@ -324,6 +324,23 @@ async def test_a_model_that_gives_no_numbers_is_not_published(
     assert capsys.readouterr().out.count("not fit to decide") == 1
 
 
+async def test_a_model_that_no_store_takes_is_not_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a server with a good model, and a limit that the next one exceeds
+    (good,) = await grow(shop, 1)
+    await live(shop, 10, prefix="more")
+    monkeypatch.setattr("server.lineage._BYTES_MAX", 10)
+
+    # When it learns on
+    learn(shop)
+
+    # Then the one before serves on, and the log says why
+    await shop.follow()
+    assert (await shop.ask("bob")).model_version == good
+    assert "bytes are more than 10: it needs fewer" in capsys.readouterr().out
+
+
 def _nan(context: Features, actions: Sequence[Action]) -> FloatArray:
     del context
     return np.full(len(actions), np.nan)
