@@ -60,6 +60,10 @@ bench-quality: $(VENV)/dev.stamp  ## what policies earn while they learn: SETS=a
 bench-learning: $(VENV)/dev.stamp  ## how soon a server decides by what it is told: ARGS='--seconds 120'
 	$(BIN)/python -m benchmarks.learning $(ARGS)
 
+.PHONY: bench-refunds
+bench-refunds: $(VENV)/dev.stamp  ## how far late corrections leave learners from the truth: ARGS='--learner vw'
+	$(BIN)/python -m benchmarks.refunds $(ARGS)
+
 .PHONY: load
 load: $(VENV)/dev.stamp  ## put a server under load with locust
 	$(BIN)/python -m benchmarks.load $(ARGS)

@@ -49,7 +49,11 @@ class ObjectiveSettings(
     """Whether the offers' `moment_weights` count."""
 
     value: Literal["none", "price", "margin"] = "none"
-    """What an offer is worth when it is accepted. One that has no margin counts 1."""
+    """What an offer is worth when it is accepted.
+
+    One that has no margin counts 1, and so does by `price` what has no price, or is
+    free: at 0 it would never be chosen, however much it pleases.
+    """
 
     value_unit: float = 100.0
     """How many minor units of the catalogue's currency count 1, above 0 to 1e12."""
@@ -137,7 +141,7 @@ class ObjectiveSettings(
             return 1.0, 1.0, 1.0
         merits = action.merits
         weight = dict(merits.moments).get(moment, 1.0) if self.context else 1.0
-        minor = merits.price if self.value == "price" else merits.margin
+        minor = (merits.price or None) if self.value == "price" else merits.margin
         counts = self.value != "none" and minor is not None
         value = minor / self.value_unit if counts and minor is not None else 1.0
         bound = self.lever_max if self.levers else 1.0

@@ -379,6 +379,8 @@ def _understand(error: msgspec.ValidationError) -> tuple[str, list[str]]:
     elif missing := re.search(r"missing required field `(.*)`", what):
         keys.append(missing.group(1))
         what = "is required"
+    elif keys and re.fullmatch(r"Expected `object( \| null)?`, got `str`", what):
+        what = f'is a table, such as {keys[-1]} = {{ kind = "..." }}, not a text'
     return what, keys
 
 

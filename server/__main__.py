@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import msgspec
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -31,10 +32,12 @@ from server import (
     telemetry,
     worker,
 )
-from server.settings import ServerSettings, Settings, read_settings
+from server.settings import ServerSettings, Settings, names_learner, read_settings
 from server.stores.opening import migrate_store, open_admin
 
 __all__ = ["main"]
+
+_log = structlog.get_logger()
 
 app = typer.Typer(
     help="Opportune decides which offer a user sees at a moment, or none.",
@@ -75,7 +78,11 @@ def serve(settings: SettingsOption = Path("settings.toml")) -> None:
     loaded = _load(settings)
     with _plain_errors():
         migrate_store(loaded.store.url)
+        with closing(open_admin(loaded.store.url)) as store:
+            modelling.check_kept(loaded, store, named=names_learner(settings))
         _take_into_use(loaded)
+    for warning in loaded.warnings:
+        _log.warning("settings that are seldom meant", what=warning)
     try:
         asyncio.run(supervisor.supervise(settings, loaded))
     except OSError as error:
@@ -600,6 +607,8 @@ def _lint(path: Path) -> None:
     if not path.is_dir() and not _is_catalogue(path.read_bytes()):
         settings = read_settings(path)
         _out.print(f"{path}: settings, no problems", highlight=False, soft_wrap=True)
+        for warning in settings.warnings:
+            _out.print(f"warning: {warning}", highlight=False, soft_wrap=True)
         path = Path(settings.catalogue.file)
     catalogue = activation.compile_source(path)
     _out.print(f"{path}: catalogue, no problems", highlight=False, soft_wrap=True)

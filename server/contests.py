@@ -109,6 +109,9 @@ class Contests:
         self._tell()
         if len(self._settings.policies) == 1:
             return
+        if self._lineages[self.champion.learner_version].waiting:
+            # What it has learned so far is less than what serves knows.
+            return
         silences, seen = self._store.silences(self._tried.silences, _SILENCES)
         position = self._lineages[self.champion.learner_version].position
         for decision in silences:
@@ -147,6 +150,7 @@ class Contests:
             if policy is None:
                 policy = Policy(settings, previous=lineage.policy)
                 policy.learner = lineage.policy.learner
+                policy.outcomes = lineage.policy.outcomes
                 self._policies[name] = policy
             policy.learned = position
             yield name, policy

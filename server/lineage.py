@@ -21,6 +21,9 @@ from server.stores.base import Snapshot, StreamRow, TrainingStore
 
 __all__ = ["Lineage"]
 
+_BYTES_MAX = 1 << 29
+"""How large a model may be: the store takes none twice as large."""
+
 _log = structlog.get_logger()
 
 
@@ -39,7 +42,8 @@ class Lineage:
         policy: It learns in place.
         position: How many rows of the stream it has learned.
         waiting: Whether the stream is learned anew, and nothing is to be published
-            before its end: the last model of the epoch before serves meanwhile.
+            before its end: the last model of the epoch before serves meanwhile, or
+            the baseline where the learner is new.
     """
 
     def __init__(
@@ -63,7 +67,14 @@ class Lineage:
         self._published = self.position
         self._unfit = -1
         release = store.release(self.learner)
-        self.waiting = release is not None and release.serving[0] < epoch
+        behind = release is None and self.position < store.stream_length()
+        self.waiting = behind or (release is not None and release.serving[0] < epoch)
+        if behind:
+            _log.info(
+                "learning from the log; nothing is published before its end",
+                learner=self.learner,
+                behind=store.stream_length() - self.position,
+            )
 
     @property
     def learner(self) -> str:
@@ -119,6 +130,7 @@ class Lineage:
     def _is_fit(self, snapshot: Snapshot) -> bool:
         """Say whether a snapshot can be read, and decides; each is told of once."""
         try:
+            _check_size(snapshot)
             check(self._read(snapshot), self._catalogue)
         except (UnfitModelError, ValueError) as error:
             if self._unfit != snapshot.position:
@@ -174,6 +186,15 @@ class Lineage:
             snapshot, self._keep, lambda release: release or self._next(None, snapshot)
         )
         return policy
+
+
+def _check_size(snapshot: Snapshot) -> None:
+    size = len(snapshot.body)
+    if size > _BYTES_MAX:
+        raise UnfitModelError(
+            f"{size:,} bytes are more than {_BYTES_MAX:,}: it needs fewer actions, or a"
+            " learner with fewer numbers for each"
+        )
 
 
 def _refused(snapshot: Snapshot, error: Exception) -> None:

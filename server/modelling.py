@@ -19,7 +19,7 @@ from policies.features import context_features
 from policies.health import check
 from policies.insight import calibration, effects, expectations
 from policies.model import NO_OFFER, Decision
-from policies.policy import Policy, PolicySettings
+from policies.policy import LearnerSettings, Policy, PolicySettings
 from policies.promotion import Lineup
 from policies.releasing import (
     Model,
@@ -40,6 +40,7 @@ from server.warming import Watcher
 __all__ = [
     "Author",
     "await_rebuild",
+    "check_kept",
     "export",
     "listed",
     "promote",
@@ -60,6 +61,57 @@ class Author(NamedTuple):
     who: str
     reason: str
     at_ms: int
+
+
+def check_kept(settings: Settings, store: AdminStore, *, named: bool) -> None:
+    """Refuse that a default takes the place of a learner that has learned.
+
+    Args:
+        settings: What is about to serve.
+        store: Where it would.
+        named: Whether the settings file names the learner.
+
+    Raises:
+        ReleaseError: If it names none, and the store has models of another one alone.
+    """
+    ours = {policy.learner_version for policy in settings.policies.values()}
+    if named or store.release(settings.policy.learner_version) is not None:
+        return
+    for text in store.policies():
+        try:
+            policy = msgspec.json.decode(text, type=PolicySettings)
+        except msgspec.DecodeError:  # It had keys that are gone.
+            continue
+        version = policy.learner_version
+        if version not in ours and store.release(version) is not None:
+            raise ReleaseError(_kept_by(policy.learner))
+
+
+def _kept_by(learner: LearnerSettings) -> str:
+    """Say which lines keep a learner, and which begin with the default."""
+    kind = type(learner)
+    tag, default = kind.__struct_config__.tag, kind()
+    lines = [
+        f"{name} = {_toml(value)}"
+        for name, value in msgspec.to_builtins(learner).items()
+        if name != "kind" and getattr(learner, name) != getattr(default, name)
+    ]
+    kept = "\n".join(["[policy.learner]", f'kind = "{tag}"', *lines])
+    other = PolicySettings().learner.__struct_config__.tag
+    return (
+        f"the store has learned with {tag!r}, and the settings name no learner: without"
+        f" one it is {other!r}, which knows nothing of that yet. To keep what was"
+        f" learned, write\n\n{kept}\n\nTo let {other!r} learn all of it again from"
+        f' the log, write kind = "{other}" there: until it has, [baseline] decides'
+    )
+
+
+def _toml(value: object) -> str:
+    """Return a value as it is written in TOML."""
+    if isinstance(value, dict):
+        inside = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items())
+        return f"{{ {inside} }}"
+    return msgspec.json.encode(value).decode()
 
 
 def listed(settings: Settings, store: AdminStore, name: str, limit: int) -> Group:

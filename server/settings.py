@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,8 @@ from policies.drift import PSI_MAX
 from policies.errors import FileError, Problem, SettingsError
 from policies.policy import PolicySettings
 from policies.promotion import CHAMPION, Lineup, PromotionSettings
-from policies.rewards import RewardSettings
+from policies.rewards import Amount, RewardSettings
+from policies.splits import SplitSettings
 from policies.toml import Duration, parse
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StoreSettings",
+    "names_learner",
     "read_settings",
 ]
 
@@ -239,6 +242,9 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings; each section may be left out.
 
+    Which users teach is the same whoever decides for them: `split` in `[policy]` is
+    that of the baseline and of all challengers.
+
     Attributes:
         baseline: What decides before a model serves. Without it all actions are alike
             then.
@@ -258,21 +264,75 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSettings = MetricsSettings()
 
     def __post_init__(self) -> None:
-        """Refuse challengers that cannot take turns."""
+        """Refuse challengers that cannot take turns; split users alike for all."""
+        self._split_alike()
         names = [challenger.name for challenger in self.challengers]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two challengers are called {name!r}")
+                raise ValueError(f"challengers must differ in name: two are {name!r}")
         versions = {self.policy.version: CHAMPION}
         for challenger in self.challengers:
             other = versions.setdefault(challenger.policy.version, challenger.name)
             if other != challenger.name:
-                raise ValueError(f"challenger {challenger.name!r} is {other!r} again")
+                raise ValueError(
+                    f"challengers must differ: {challenger.name!r} is {other!r} again,"
+                    " with the same settings"
+                )
         shares = [c.share for c in self.challengers if c.mode == "traffic"]
         if sum(shares) >= 1.0:
             raise ValueError(
-                f"the shares of challengers must be below 1 together, not {sum(shares)}"
+                f"challengers must have shares below 1 together, not {sum(shares)}"
             )
+
+    def _split_alike(self) -> None:
+        if self.baseline is not None:
+            baseline = self._split_as_champion(self.baseline, "baseline", "")
+            msgspec.structs.force_setattr(self, "baseline", baseline)
+        challengers = tuple(
+            msgspec.structs.replace(
+                one,
+                policy=self._split_as_champion(
+                    one.policy, "challengers", f" of {one.name!r}"
+                ),
+            )
+            for one in self.challengers
+        )
+        msgspec.structs.force_setattr(self, "challengers", challengers)
+
+    def _split_as_champion(
+        self, policy: PolicySettings, key: str, of: str
+    ) -> PolicySettings:
+        split = self.policy.split
+        if policy.split not in (split, SplitSettings()):
+            raise ValueError(
+                f"{key} must split users as [policy.split] does, {_shares(split)}:"
+                f" leave out the split{of}, {_shares(policy.split)}"
+            )
+        return msgspec.structs.replace(policy, split=split)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed, and seldom meant."""
+        rewards = self.rewards
+        money = [
+            kind
+            for kind, worth in rewards.outcomes.items()
+            if isinstance(worth, Amount)
+        ]
+        found = []
+        if money and rewards.clip_max is None and rewards.clip_quantile is None:
+            found.append(
+                f"rewards.outcomes.{money[0]} is an amount of money, and nothing limits"
+                " it: one mistyped price is learned like any other; set clip_max or"
+                " clip_quantile in [rewards]"
+            )
+        if money and self.policy.objective.value != "none":
+            found.append(
+                f"rewards.outcomes.{money[0]} is an amount of money, and value in"
+                f" [policy.objective] is {self.policy.objective.value!r}: money counts"
+                " twice"
+            )
+        return found
 
     @property
     def policies(self) -> dict[str, PolicySettings]:
@@ -303,6 +363,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Lineup(champion, shares, recorded.since)
 
 
+def names_learner(path: Path) -> bool:
+    """Say whether a settings file names the learner of `[policy]`.
+
+    Args:
+        path: A file that `read_settings` has read.
+    """
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return "learner" in table.get("policy", {})
+
+
 def read_settings(path: Path) -> Settings:
     """Read a settings file; relative paths in it become absolute.
 
@@ -327,6 +397,10 @@ def read_settings(path: Path) -> Settings:
     settings = _with_warm_start(settings, path)
     file = str((path.parent / settings.catalogue.file).resolve())
     return msgspec.structs.replace(settings, catalogue=CatalogueSettings(file))
+
+
+def _shares(split: SplitSettings) -> str:
+    return f"eval {split.eval:g} and control {split.control:g} by {split.salt!r}"
 
 
 def _with_warm_start(settings: Settings, path: Path) -> Settings:

@@ -152,20 +152,21 @@ def fold_log(
 
 def _count(db: sqlite3.Connection) -> int:
     (count,) = db.execute(
-        "select count(*) from resolutions_v1"
-        " where epoch = (select max(epoch) from resolutions_v1)"
+        "select count(*) from resolutions_v2"
+        " where epoch = (select max(epoch) from resolutions_v2)"
     ).fetchone()
     return int(count)
 
 
 def _rows(db: sqlite3.Connection) -> Iterator[tuple[Resolution, str]]:
     rows = db.execute(
-        "select r.decision_id, r.reward, r.revision, d.record from resolutions_v1 r"
+        "select r.decision_id, r.reward, r.revision, r.before, d.record"
+        " from resolutions_v2 r"
         " join decisions_v1 d on d.decision_id = r.decision_id"
-        " where r.epoch = (select max(epoch) from resolutions_v1) order by r.position"
+        " where r.epoch = (select max(epoch) from resolutions_v2) order by r.position"
     )
-    for decision_id, reward, revision, record in rows:
-        yield Resolution(decision_id, reward, revision), record
+    for *resolution, record in rows:
+        yield Resolution(*resolution), record
 
 
 def _catalogue(db: sqlite3.Connection, version: str) -> Catalogue:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.learners.amends import ACCOUNT, amend, overlap, within
 from policies.learners.base import Beliefs
 from policies.learners.bounds import bounded
 from policies.learners.ridge import products
@@ -32,6 +33,7 @@ _SURPRISE_USUAL = 2.0
 _SURPRISES = 60.0
 _STEADY = 500.0
 _PATIENCE = 100
+_OUTLYING = 10.0
 _NEGLIGIBLE = 1e-12
 _UNKNOWN = 0
 
@@ -123,6 +125,8 @@ class _Track(msgspec.Struct, array_like=True):
     learned: int = 0
     surprise: float = 0.0
     forgotten: int = 0
+    low: float = 0.0
+    high: float = 0.0
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -140,6 +144,7 @@ class _State(msgspec.Struct, array_like=True):
     precision: bytes
     covariance: bytes
     straight: list[str] = []
+    accounts: bytes = b""
 
 
 class _Asked(NamedTuple):
@@ -214,9 +219,15 @@ class Blend:
 
     Propensities are ignored, as by `linucb`, for the same reason.
 
-    A correction moves the weights by what the difference would have moved them; that
-    is near, and not equal, to having learned the right reward at once. What both
-    models were seen to predict is not corrected.
+    A correction moves the weights by what the difference would have moved them, but
+    all corrections of an action together by no more than their mean over all of its
+    rewards, and no prediction out of the range of rewards. That is near, and not
+    equal, to having learned the right reward at once. What both models were seen to
+    predict is not corrected.
+
+    A reward ten times as far from 0 as any before, once a hundred were learned, is
+    learned as ten times the largest: one mistake does not undo all that was learned,
+    and what stays larger is learned in a few steps.
 
     Examples:
         >>> from policies.model import Action
@@ -301,6 +312,9 @@ class Blend:
         learner._precision[rows] = _read(state.precision).reshape(-1, settings.waves)
         learner._spread[rows] = 1.0 / learner._precision[rows]
         learner._covariance[rows] = _read(state.covariance).reshape(shape)
+        if state.accounts:
+            accounts = np.frombuffer(state.accounts, "<f8")
+            learner._accounts[rows] = accounts.reshape(-1, ACCOUNT)
         return learner
 
     def _share_names(self, other: Blend) -> None:
@@ -324,6 +338,7 @@ class Blend:
             precision=self._precision[rows].astype("<f4").tobytes(),
             covariance=self._covariance[rows].astype("<f4").tobytes(),
             straight=list(self._straight),
+            accounts=self._accounts[rows].astype("<f8").tobytes(),
         )
         return seal(self._kind, msgspec.msgpack.encode(state))
 
@@ -389,8 +404,8 @@ class Blend:
 
     def _ask(self, actions: Sequence[Action]) -> _Asked:
         """Return the actions as numbers; who asks for the same again has them."""
-        asked = tuple(actions)
-        if asked != self._asked.actions:
+        asked, latest = tuple(actions), self._asked
+        if asked != latest.actions:
             described = [self._descriptions.of(action) for action in asked]
             slots = np.array([d.slots for d in described])
             used = np.flatnonzero(slots.any(axis=0))
@@ -404,13 +419,13 @@ class Blend:
                     name = self._known_as(action)
                     own[place] = action_number(name)
                     rows[place] = row_of.get(name, _UNKNOWN)
-            self._asked = _Asked(
+            latest = self._asked = _Asked(
                 asked,
                 np.concatenate([np.array(own), shared])[:, np.newaxis],
                 np.array([slots, slots, slots * slots]),
                 np.array(rows),
             )
-        return self._asked
+        return latest
 
     def _known_as(self, action: Action) -> str:
         """Return the name under which what is known of an action was learned.
@@ -434,7 +449,8 @@ class Blend:
         Args:
             context: What was known when it was chosen.
             action: The chosen action.
-            reward: What it earned, finite; beyond ±1e9 it is learned as that.
+            reward: What it earned, finite; beyond ±1e9, or ten times the largest so
+                far, it is learned as that.
             propensity: Ignored, as the class says.
 
         Raises:
@@ -443,7 +459,7 @@ class Blend:
         del propensity
         if not math.isfinite(reward):
             raise ValueError(f"reward must be finite, not {reward}")
-        reward = bounded(reward, REWARD_MAX)
+        reward = bounded(reward, self._reward_max())
         seen = self._contexts.of(context)
         row = self._row_for(action)
         step = self._step(seen, action, row)
@@ -457,6 +473,7 @@ class Blend:
         precision = self._precision[row]
         precision += seen.waves * seen.waves
         np.divide(1.0, precision, self._spread[row])
+        self._accounts[row, 0] += 1.0
         self._judge(reward, errors, scales)
         self._contexts.learn(context)
 
@@ -484,11 +501,35 @@ class Blend:
         del propensity
         if not math.isfinite(reward):
             raise ValueError(f"reward must be finite, not {reward}")
-        by = bounded(reward, REWARD_MAX) - bounded(before, REWARD_MAX)
-        row = self._row(action.name)
-        step = self._step(self._contexts.of(context), action, row)
-        scale = 1.0 + step.spread + float(step.curved_spreads.sum())
-        self._move(step, row, by / (1.0 + step.spread), by / scale)
+        track = self._track
+        reward = bounded(reward, self._reward_max())
+        by = reward - (
+            min(max(before, track.low), track.high) if track.learned else 0.0
+        )
+        if not by:
+            return
+        row = self._row_for(action)
+        seen = self._contexts.of(context)
+        step = self._step(seen, action, row)
+        spreads = step.spread, step.spread + float(step.curved_spreads.sum())
+        scales = 1.0 + spreads[0], 1.0 + spreads[1]
+        variances = step.weights[2].reshape(-1, len(seen.x))
+        times = overlap(seen, variances)
+        parts = amend(
+            self._accounts[row],
+            by,
+            rate=variances.item(0),
+            overlaps=(times, times + self._blocks),
+            scales=scales,
+        )
+        edge = min(track.low, reward) if by < 0.0 else max(track.high, reward)
+        linear, curved = (
+            within(part * by / scale, spread, edge - mean)
+            for part, scale, spread, mean in zip(
+                parts, scales, spreads, step.means, strict=True
+            )
+        )
+        self._move(step, row, linear, curved)
 
     @property
     def _kind(self) -> str:
@@ -533,6 +574,14 @@ class Blend:
         theta = self._theta[row]
         theta += step.curved_gain.ravel() * np.float32(curved)
 
+    def _reward_max(self) -> float:
+        """Return beyond what a reward, either way, is learned as this."""
+        track = self._track
+        if track.learned <= _PATIENCE:
+            return REWARD_MAX
+        usual = max(-track.low, track.high, self.settings.reward_scale)
+        return min(_OUTLYING * usual, REWARD_MAX)
+
     def _noises(self) -> tuple[float, float]:
         """Return the variance of rewards around what either model predicts."""
         track = self._track
@@ -570,7 +619,8 @@ class Blend:
         )
         track.count = _NOISE_FADE * track.count + 1.0
         if track.first is None:
-            track.first = reward
+            track.first = track.low = track.high = reward
+        track.low, track.high = min(track.low, reward), max(track.high, reward)
         apart = abs(reward - track.first)
         track.others += apart > _APART * self.settings.reward_scale
         track.learned += 1
@@ -597,6 +647,8 @@ class Blend:
         spread = self._spread[rows]
         self._precision[rows] = 1.0 / (spread + np.float32(by) * (1.0 - spread))
         self._spread[rows] = 1.0 / self._precision[rows]
+        counts = self._accounts[rows, 0]
+        np.minimum(counts, 1.0 / by, out=counts)
         track = self._track
         track.surprise = 0.0
         track.forgotten += 1
@@ -662,6 +714,7 @@ class Blend:
         self._theta[row] = 0.0
         self._precision[row] = self._spread[row] = 1.0
         self._covariance[row] = np.eye(_BLOCK)
+        self._accounts[row] = 0.0
         return row
 
     def _grow(self, size: int) -> None:
@@ -672,16 +725,19 @@ class Blend:
         precision = np.ones((size, waves), np.float32)
         spread = np.ones((size, waves), np.float32)
         covariance = np.zeros((size, blocks, _BLOCK, _BLOCK), np.float32)
+        accounts = np.zeros((size, ACCOUNT))
         if old:
             old = min(old, len(self._theta))
             theta[:old] = self._theta[:old]
             precision[:old] = self._precision[:old]
             spread[:old] = self._spread[:old]
             covariance[:old] = self._covariance[:old]
+            accounts[:old] = self._accounts[:old]
         self._theta: FloatArray32 = theta
         self._precision: FloatArray32 = precision
         self._spread: FloatArray32 = spread
         self._covariance: FloatArray32 = covariance
+        self._accounts: FloatArray = accounts
 
 
 def _read(saved: bytes) -> FloatArray32:

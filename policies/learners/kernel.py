@@ -67,6 +67,13 @@ class KernelSettings(
     seed: int = 0
     """Which random features: 0 to 1,000,000."""
 
+    actions_max: int = 256
+    """How many actions are remembered: 1 to 30,000.
+
+    Beyond it, the action that was not learned from for the longest is forgotten. More
+    offers than that, each in several creatives and placements, are for `blend`.
+    """
+
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         if not 16 <= self.features <= 1024:
@@ -81,12 +88,18 @@ class KernelSettings(
             )
         if not 0 <= self.seed <= 1_000_000:
             raise ValueError(f"seed must be from 0 to 1000000, not {self.seed}")
+        if not 1 <= self.actions_max <= 30_000:
+            raise ValueError(
+                f"actions_max must be from 1 to 30000, not {self.actions_max}"
+            )
 
 
 class _State(msgspec.Struct, array_like=True):
     ridges: RidgeState
     noise: NoiseState
     scaling: ScalingState | None
+    latest: list[int]
+    learned: int
 
 
 class Kernel:
@@ -141,6 +154,8 @@ class Kernel:
         self._vectors = Vectors(bent, standardize=settings.standardize)
         self._ridges = Ridges(settings.features, settings.ridge)
         self._noise = Noise(settings.noise, settings.noise_weight)
+        self._learned = 0
+        self._latest: dict[str, int] = {}
 
     @classmethod
     def load(cls, settings: KernelSettings, blob: bytes) -> Self:
@@ -156,14 +171,20 @@ class Kernel:
         learner._ridges.load(state.ridges)
         learner._noise.load(state.noise)
         learner._vectors.load(state.scaling)
+        learner._learned = state.learned
+        names = state.ridges.names
+        learner._latest = dict(zip(names, state.latest, strict=True))
         return learner
 
     def save(self) -> bytes:
         """Return all it has learned: the same bytes for the same learning."""
+        ridges = self._ridges.save()
         state = _State(
-            ridges=self._ridges.save(),
+            ridges=ridges,
             noise=self._noise.save(),
             scaling=self._vectors.save(),
+            latest=[self._latest[name] for name in ridges.names],
+            learned=self._learned,
         )
         return seal(self._kind, msgspec.msgpack.encode(state))
 
@@ -206,6 +227,7 @@ class Kernel:
         """
         del propensity
         reward = usable(reward)
+        self._make_room(action.name)
         x = self._vectors.learn(context)
         if action.like:
             self._ridges.adopt(action)
@@ -227,12 +249,23 @@ class Kernel:
         """
         del propensity
         reward, before = usable(reward), usable(before)
+        self._make_room(action.name)
         x = self._vectors.of(context)
         mean, variance = self._ridges.moments([action], x)
         self._noise.correct(
             reward=reward, before=before, mean=mean.item(), variance=variance.item()
         )
         self._ridges.correct(action.name, x, reward - before)
+
+    def _make_room(self, name: str) -> None:
+        """Let a new name have the place of the one not learned for the longest."""
+        latest = self._latest
+        if name not in latest and len(latest) >= self.settings.actions_max:
+            forgotten = min(latest, key=latest.__getitem__)
+            self._ridges.replace(forgotten, name)
+            del latest[forgotten]
+        self._learned += 1
+        latest[name] = self._learned
 
     @property
     def _kind(self) -> str:
@@ -241,6 +274,7 @@ class Kernel:
         return (
             f"kernel features={settings.features} seed={settings.seed}"
             f" ridge={float(settings.ridge)!r} standardize={settings.standardize}"
+            f" actions_max={settings.actions_max}"
         )
 
 

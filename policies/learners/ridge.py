@@ -238,6 +238,15 @@ class Ridges:
         self._theta[row] += by
         self._lines[row, -self.dim :] = self._theta[row]
 
+    def replace(self, old: str, new: str) -> None:
+        """Forget a name, and let another one, that is at the prior, have its place."""
+        row = self._row_of[old]
+        names = [new if name == old else name for name in self._row_of]
+        self._row_of = _Rows({name: at for at, name in enumerate(names, 1)})
+        self._theta[row] = self._theta[_UNKNOWN]
+        self._A_inv[row] = self._A_inv[_UNKNOWN]
+        self._latest = _NOBODY
+
     def _pairs(self, x: FloatArray) -> FloatArray:
         """Return the upper triangle of x·xᵀ in one line."""
         return _outer(x, x).take(self._places.upper[: -self.dim])

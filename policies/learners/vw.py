@@ -386,8 +386,10 @@ class VowpalWabbit:
         up for by one more step, of the length that the difference would have had: the
         action is learned to have earned what it is expected to, and the difference.
         Other rewards that were learned in between pull as much on this step as they
-        pulled on the first. How near that comes is in the explanation of Vowpal
-        Wabbit; a rebuild is exact.
+        pulled on the first. Where as much or more is made up for already, nothing is
+        learned: many late corrections at once would carry what is expected beyond
+        anything that was ever earned. How near that comes is in the explanation of
+        Vowpal Wabbit; a rebuild is exact.
 
         Args:
             context: What was known when the action was chosen.
@@ -406,6 +408,8 @@ class VowpalWabbit:
         scale = self.settings.reward_scale
         more = -bounded(reward / scale - before / scale, COST_MAX)
         expected = -float(self.score(context, [action])[0]) / scale
+        if more * (-bounded(reward / scale, COST_MAX) - expected) <= 0.0:
+            return
         if self.settings.explorer is None and self.settings.cb_type == "ips":
             # What was not chosen was learned to have earned 0, and rightly.
             alone = (action,)

@@ -47,12 +47,15 @@ class Seen(NamedTuple):
         x: What they are multiplied with, of the same shape.
         waves: The waves at this context, shape (waves,).
         square: The squared length of the context.
+        steady: 1 where it is the same whenever it is there, 0 where it varies; of the
+            same shape as `x`.
     """
 
     numbers: NDArray[np.int64]
     x: FloatArray
     waves: NDArray[np.float32]
     square: float
+    steady: FloatArray
 
 
 class ContextsState(msgspec.Struct, array_like=True):
@@ -92,10 +95,15 @@ class _Layout(NamedTuple):
 
 
 class _Usual(NamedTuple):
-    """What values under some names are moved by, and then divided by."""
+    """What values under some names are moved by, and then divided by.
+
+    Attributes:
+        steady: As `Seen` has it.
+    """
 
     shift: FloatArray
     deviation: FloatArray
+    steady: FloatArray
 
 
 class _Read(NamedTuple):
@@ -204,7 +212,8 @@ class Contexts:
         return read
 
     def _see(self, names: tuple[str, ...], layout: _Layout, values: FloatArray) -> Seen:
-        shift, deviation = self._usual.get(names) or self._new_usual(names, layout)
+        known = self._usual.get(names) or self._new_usual(names, layout)
+        shift, deviation, steady = known
         usual = values - shift
         usual /= deviation
         square = float(usual.dot(usual))
@@ -219,7 +228,7 @@ class Contexts:
         x = np.empty(len(usual) + 1)
         x[0] = 1.0
         np.multiply(usual, math.sqrt(_PRIOR) / length, x[1:])
-        return Seen(layout.numbers, x, waves.ravel(), square)
+        return Seen(layout.numbers, x, waves.ravel(), square, steady)
 
     def _new_usual(self, names: tuple[str, ...], layout: _Layout) -> _Usual:
         """Return what values under the names are moved and divided by so far."""
@@ -230,7 +239,9 @@ class Contexts:
         shift[constant] = 0.0
         deviation = np.sqrt(np.maximum((squares + _CENTRED) / held, 1.0))
         deviation[constant] = 1.0
-        usual = _Usual(shift, deviation)
+        steady = np.ones(len(shift) + 1)
+        steady[1:] = constant
+        usual = _Usual(shift, deviation, steady)
         self._usual[names] = usual
         return usual
 

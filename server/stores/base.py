@@ -521,6 +521,13 @@ class AdminStore(Protocol):
         """Return the current epoch of the training stream."""
         ...
 
+    def policies(self) -> list[str]:
+        """Return the settings of all policies that served, as JSON, the latest first.
+
+        The latest is the one that first served last.
+        """
+        ...
+
     def models(self, learner: str) -> list[StoredModel]:
         """Return a learner's models, the latest first."""
         ...

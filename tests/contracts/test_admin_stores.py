@@ -57,6 +57,15 @@ def test_of_every_scope_it_is_known_who_did_what_last_and_why(
     assert admin.switches()[0].stopped is True
 
 
+async def test_the_policies_that_served_are_known_the_latest_first(
+    store: ServingStore, admin: AdminStore
+) -> None:
+    for version in ("b", "a", "b"):
+        await store.register(("catalogue", ""), (version, f"settings of {version}"))
+
+    assert admin.policies()[:2] == ["settings of a", "settings of b"]
+
+
 async def test_no_catalogue_is_active_at_first(
     store: ServingStore, admin: AdminStore
 ) -> None:

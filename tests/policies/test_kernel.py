@@ -145,6 +145,34 @@ def test_features_do_not_depend_on_what_is_remembered(
     assert expected == got
 
 
+def test_beyond_the_limit_the_longest_unused_action_is_forgotten() -> None:
+    # Given room for two actions, and two that were learned
+    settings = KernelSettings(features=16, actions_max=2)
+    context = (("constant", 1.0), ("x", 0.5))
+    offers = [Action(at, f"offer-{at}", "c", "p", ()) for at in range(1, 6)]
+    learner = Kernel(settings)
+    for at in (0, 1, 0):
+        learner.learn(context, offers[at], reward=1.0, propensity=1.0)
+
+    # When a third is learned, before or after it was saved
+    loaded = Kernel.load(settings, learner.save())
+    for one in (learner, loaded):
+        one.learn(context, offers[2], reward=1.0, propensity=1.0)
+
+    # Then the one that was not learned for the longest is at the prior
+    means = learner.believe(context, offers).mean
+    assert (means > 0.1).tolist() == [True, False, True, False, False]
+    assert means[1] == means[4] == 0.0
+    assert learner.save() == loaded.save()
+
+    # And it takes no more room, however many there are
+    size = len(learner.save())
+    for offer in offers * 3:
+        learner.learn(context, offer, reward=1.0, propensity=1.0)
+        learner.correct(context, offer, reward=0.5, before=1.0, propensity=1.0)
+    assert len(learner.save()) <= size + 20
+
+
 def test_another_seed_has_other_features() -> None:
     context: Features = (("constant", 1.0),)
     first, second = (
@@ -162,6 +190,7 @@ def test_another_seed_has_other_features() -> None:
         ({"ridge": 0.0}, "ridge must be from 1e-6 to 1000000, not 0.0"),
         ({"noise": 0.0}, "noise must be from 1e-6 to 1000000, not 0.0"),
         ({"noise_weight": 0.0}, "noise_weight must be from 0.001 to 1000000, not 0.0"),
+        ({"actions_max": 0}, "actions_max must be from 1 to 30000, not 0"),
         ({"seed": -1}, "seed must be from 0 to 1000000, not -1"),
     ],
 )

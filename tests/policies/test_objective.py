@@ -71,6 +71,18 @@ def test_each_term_counts_where_it_is_on(
             assert p**objective.exponent * c * v * w == pytest.approx(scores[at])
 
 
+def test_what_is_free_is_worth_one_by_price_and_nothing_by_its_margin() -> None:
+    free = Action(3, "free", "c", "p", (), merits=Merits(price=0, margin=0))
+
+    by_price, by_margin = (
+        ObjectiveSettings(value=value).weigh(np.array([0.5]), (), [free]).tolist()
+        for value in ("price", "margin")
+    )
+
+    assert by_price == [0.5]
+    assert by_margin == [0.0]
+
+
 def test_a_weight_is_for_its_moment_alone() -> None:
     objective = ObjectiveSettings(context=True)
 

@@ -16,6 +16,7 @@ from policies.toml import Duration
 from server.stores.base import Snapshot, TrainingStore
 from server.stores.opening import open_admin, open_serving
 from server.stores.sqlite.training import SQLiteTraining
+from server.warming import fold_log
 from tests.server.till import DAY_MS, MINUTE_MS, NOON_MS, Till
 
 FREE = RewardSettings(attention_cost=0.0)
@@ -242,6 +243,29 @@ def test_a_stream_learned_anew_ends_in_the_bytes_of_the_truth(
     with late.opened() as (_, store):
         assert store.epoch() == 2
         assert store.rebuild_asked() == "none"
+
+
+def test_a_warm_start_from_a_store_learns_its_corrections(tmp_path: Path) -> None:
+    # Given a store in which a sale was learned, and taken back later
+    policy = PolicySettings(LinUCBSettings())
+    till = Till(tmp_path / "other.db", RewardSettings(attention_cost=0.0), policy)
+    decision = till.sold("shown", "accepted")
+    till.learn()
+    till.now_ms += DAY_MS
+    till.report((decision, till.said("refunded")))
+    learned = Policy(policy, till.learn())
+
+    # When another learner begins with it
+    begun = fold_log(till.path, policy)
+
+    # Then it expects what the first one does
+    tea = [action for action in till.catalogue.actions if action.offer_id == "tea"]
+    context = (("constant", 1.0),)
+    assert till.rewards_learned() == [1.0, 0.0]
+    assert begun.believe(context, tea).mean.tolist() == pytest.approx(
+        learned.believe(context, tea).mean.tolist(), abs=1e-12
+    )
+    assert begun.save() == learned.save()
 
 
 def test_what_is_found_out_after_a_rebuild_corrects_the_new_epoch(till: Till) -> None:

@@ -34,28 +34,34 @@ from policies.policy import (
     LearnerSettings,
     LinUCBSettings,
     PolicySettings,
+    PopularitySettings,
     PrioritySettings,
+    TrafficSettings,
     VowpalWabbitSettings,
 )
 from policies.promotion import Lineup, PromotionSettings
 from policies.records import decode_decision
-from policies.releasing import Release, rolled_back
+from policies.releasing import Release, ReleaseError, rolled_back
 from policies.sharing import place_of
 from policies.toml import Duration
 from server.__main__ import app
 from server.learning import Learning
+from server.modelling import check_kept
 from server.settings import (
     ChallengerSettings,
     DriftSettings,
     GuardSettings,
     LearningSettings,
     Settings,
+    names_learner,
+    read_settings,
 )
 from server.stores.base import Snapshot
 from server.stores.opening import open_admin, open_training
 from simulator import Log, replay
 from tests.server import kit
 from tests.server.kit import Shop
+from tests.server.till import DAY_MS, Till
 
 BOLD = ChallengerSettings(
     "bold",
@@ -321,6 +327,23 @@ async def test_a_model_that_gives_no_numbers_is_not_published(
     assert capsys.readouterr().out.count("not fit to decide") == 1
 
 
+async def test_a_model_that_no_store_takes_is_not_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a server with a good model, and a limit that the next one exceeds
+    (good,) = await grow(shop, 1)
+    await live(shop, 10, prefix="more")
+    monkeypatch.setattr("server.lineage._BYTES_MAX", 10)
+
+    # When it learns on
+    learn(shop)
+
+    # Then the one before serves on, and the log says why
+    await shop.follow()
+    assert (await shop.ask("bob")).model_version == good
+    assert "bytes are more than 10: it needs fewer" in capsys.readouterr().out
+
+
 def _nan(context: Features, actions: Sequence[Action]) -> FloatArray:
     del context
     return np.full(len(actions), np.nan)
@@ -501,6 +524,63 @@ async def test_a_challenger_that_joins_later_learns_all_there_was(
             assert {lineage.position for lineage in learning._lineages.values()} == {
                 rows
             }
+
+
+async def test_a_challenger_is_tried_with_the_traffic_that_it_would_give_new_offers(
+    tmp_path: Path, clock: kit.Clock
+) -> None:
+    # Given a shadow that bounds new offers, and a champion with the same learner
+    path = tmp_path / "opportune.db"
+    bounded = PolicySettings(
+        LinUCBSettings(),
+        EpsilonGreedy(epsilon=0.1),
+        traffic=TrafficSettings(new_outcomes=20, new_most=0.05),
+    )
+    shadow = ChallengerSettings("shadow", policy=bounded)
+    settings = with_(
+        kit.settings_of(path, learner=LinUCBSettings(), epsilon=0.1),
+        challengers=(shadow,),
+    )
+    async with kit.running(path, TEA, clock, settings) as shop:
+        await live(shop, 60)
+        learn(shop)
+        await shop.follow()
+        # When what was offered often, and is new no more, is decided again
+        await live(shop, 60, prefix="later")
+        with kit.learning_over(settings, clock) as (learning, _):
+            kit.learn_all(learning)
+
+            # Then the shadow knows how many of its rewards were learned
+            tried = learning._contests._policies
+            assert tried["shadow"].outcomes == tried["default"].outcomes
+            assert tried["shadow"].outcomes["tea"] > 20
+
+
+async def test_while_the_champion_learns_anew_nothing_is_tried_or_judged(
+    tmp_path: Path, clock: kit.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a champion and a shadow that have learned for a while
+    path = tmp_path / "opportune.db"
+    settings = contest_settings(path, "shadow", automatic=True)
+    async with kit.running(path, TEA, clock, settings) as shop:
+        await live(shop, 100)
+        learn(shop)
+        tried = kit.rows(path, "select count(*) from trial")
+        monkeypatch.setattr("server.learning._BATCH", 10)
+
+        # When a new epoch is learned, and silences come up meanwhile
+        with kit.learning_over(settings, clock) as (learning, _):
+            learning.rebuild()
+            await live(shop, 30, prefix="meanwhile")
+            learning.publish()
+
+            # Then nothing is tried by half a model
+            assert learning._lineages[learner_of(shop)].waiting
+            assert kit.rows(path, "select count(*) from trial") == tried
+
+            # And what came up is tried when all is learned
+            kit.learn_all(learning)
+            assert kit.rows(path, "select count(*) from trial") > tried
 
 
 def test_what_was_recorded_holds_as_far_as_it_is_still_there(tmp_path: Path) -> None:
@@ -927,6 +1007,85 @@ async def test_while_all_is_learned_anew_the_old_model_serves(
     assert epochs[0] == 1
     assert epochs == sorted(epochs)
     assert release_of(shop).serving[0] == 2
+
+
+# --- Another learner --------------------------------------------------------------
+
+
+STORE = '[store]\nurl = "sqlite:///till.db"\n'
+
+
+def learned_till(tmp_path: Path) -> Till:
+    """Return a store that has learned with what is not the default."""
+    policy = PolicySettings(LinUCBSettings(alpha=0.25, dim=16))
+    till = Till(tmp_path / "till.db", policy=policy)
+    for kinds in (("shown", "accepted"), ("shown", "dismissed"), ("shown",)):
+        till.sold(*kinds)
+    till.now_ms += DAY_MS
+    till.learn()
+    return till
+
+
+def test_a_default_does_not_take_the_place_of_what_was_learned(tmp_path: Path) -> None:
+    # Given a store that has learned, and settings that name no learner
+    till = learned_till(tmp_path)
+    settings = kit.write_settings(tmp_path, TEA, STORE)
+
+    # When a server is started
+    result = CliRunner().invoke(app, ["serve", "-s", str(settings)])
+
+    # Then it is refused, with the lines that keep what was learned
+    assert result.exit_code == 1
+    assert "learned with 'linucb'" in result.stderr
+    said = result.stderr.partition("[policy.learner]")[2].partition("To let")[0]
+    settings.write_text(f"{STORE}[policy.learner]{said}")
+    kept = read_settings(settings)
+    assert kept.policy.learner_version == till.policy.learner_version
+
+    # And with them, or any learner by its name, it is not
+    with closing(open_admin(till.url)) as store:
+        check_kept(kept, store, named=names_learner(settings))
+        settings.write_text(f'{STORE}[policy.learner]\nkind = "blend"\n')
+        check_kept(read_settings(settings), store, named=names_learner(settings))
+        with pytest.raises(ReleaseError, match="name no learner"):
+            check_kept(read_settings(settings), store, named=False)
+
+
+def test_a_fresh_store_needs_no_learner_by_name(tmp_path: Path) -> None:
+    till = Till(tmp_path / "till.db")
+    settings = kit.write_settings(tmp_path, TEA, STORE)
+
+    with closing(open_admin(till.url)) as store:
+        check_kept(read_settings(settings), store, named=names_learner(settings))
+        till.sold("shown", "accepted")
+        till.learn()
+        check_kept(read_settings(settings), store, named=names_learner(settings))
+
+
+def test_another_learner_serves_when_it_has_learned_all_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a store that has learned, and a batch that is less than all of it
+    till = learned_till(tmp_path)
+    other = Till(till.path, policy=PolicySettings(PopularitySettings()))
+    monkeypatch.setattr("server.learning._BATCH", 1)
+
+    # When another learner begins
+    learner = other.policy.learner_version
+    with other.opened() as (learning, store):
+        learning.step()
+        learning.publish()
+
+        # Then nothing of it serves before it has learned all
+        assert learning.position == 1
+        assert store.release(learner) is None
+        while learning.step():
+            pass
+        learning.publish()
+        release = store.release(learner)
+    assert release is not None
+    assert release.serving == (1, len(other.stream()))
+    assert "learning from the log" in capsys.readouterr().out
 
 
 # --- A server of its own ----------------------------------------------------------

@@ -167,13 +167,16 @@ def test_what_is_wrong_with_settings_is_named_with_line_and_key(
         ('[[challengers]]\nname = "default"', "'default'"),
         ('[[challengers]]\nname = "a"\nshare = 1.0', "share"),
         ('[[challengers]]\nname = "a"\nmode = "hidden"', "mode"),
-        ('[[challengers]]\nname = "same"', "'same' is 'default' again"),
+        (
+            '[[challengers]]\nname = "same"',
+            "challengers: challengers must differ: 'same' is 'default' again",
+        ),
         (
             (
                 '[[challengers]]\nname = "a"\npolicy.salt = "x"\n'
                 '[[challengers]]\nname = "a"\npolicy.salt = "y"'
             ),
-            "two challengers",
+            "challengers: challengers must differ in name: two are 'a'",
         ),
         (
             (
@@ -181,7 +184,7 @@ def test_what_is_wrong_with_settings_is_named_with_line_and_key(
                 'policy.salt = "x"\n[[challengers]]\nname = "b"\nmode = "traffic"\n'
                 'share = 0.5\npolicy.salt = "y"'
             ),
-            "below 1 together",
+            "challengers: .* below 1 together",
         ),
     ],
 )
@@ -320,3 +323,81 @@ def test_a_server_does_not_start_with_wrong_files(
     assert result.exit_code == 1
     assert word in result.stderr
     assert result.stdout == ""
+
+
+SPLIT = "[policy.split]\neval = 0.2\ncontrol = 0.1\n"
+
+
+@pytest.mark.parametrize(
+    "table", ["[baseline]", '[[challengers]]\nname = "a"\n[challengers.policy]']
+)
+def test_users_are_split_alike_whoever_decides(tmp_path: Path, table: str) -> None:
+    settings = read_settings(write(tmp_path, f'{SPLIT}{table}\nsalt = "x"\n'))
+
+    assert {policy.split for policy in settings.deciding} == {settings.policy.split}
+    assert settings.policy.split.eval == 0.2
+    assert len({policy.version for policy in settings.deciding}) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "where"),
+    [
+        ("[baseline.split]", "baseline"),
+        (
+            '[[challengers]]\nname = "a"\n[challengers.policy.split]',
+            "challengers",
+        ),
+    ],
+)
+def test_a_split_of_their_own_is_refused(
+    tmp_path: Path, table: str, where: str
+) -> None:
+    with pytest.raises(
+        SettingsError, match=f"{where} must split users as .policy.split"
+    ):
+        read_settings(write(tmp_path, f"{SPLIT}{table}\neval = 0.5\n"))
+
+
+MONEY = '[rewards.outcomes]\naccepted = { money = "margin" }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        (MONEY, ["clip_max or clip_quantile"]),
+        (f"[rewards]\nclip_max = 90.0\n{MONEY}", []),
+        (f"[rewards]\nclip_quantile = 0.99\n{MONEY}", []),
+        (
+            f'[policy.objective]\nvalue = "price"\n[rewards]\nclip_max = 9.0\n{MONEY}',
+            ["money counts twice"],
+        ),
+    ],
+)
+def test_what_is_seldom_meant_is_told(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    found = read_settings(write(tmp_path, text)).warnings
+
+    assert len(found) == len(words)
+    for warning, word in zip(found, words, strict=True):
+        assert word in warning
+
+
+def test_lint_tells_what_is_seldom_meant(tmp_path: Path) -> None:
+    path = write(tmp_path, MONEY)
+    (tmp_path / "catalogue.toml").write_text(
+        '[placements.home]\n[offers.tea]\nplacements = ["home"]\n'
+    )
+
+    status, said, _ = lint(path)
+
+    assert status == 0
+    assert "warning: rewards.outcomes.accepted is an amount of money" in said
+
+
+def test_a_text_where_a_table_belongs_is_told_how_to_write_it(tmp_path: Path) -> None:
+    text = '[policy.learner]\nkind = "vw"\nexplorer = "bag"\n'
+
+    with pytest.raises(SettingsError, match=r'explorer = \{ kind = "\.\.\." \}'):
+        read_settings(write(tmp_path, text))

@@ -142,6 +142,13 @@ class SQLiteAdmin:
         ).fetchone()
         return int(epoch)
 
+    def policies(self) -> list[str]:
+        """See `AdminStore.policies`."""
+        rows = self._connection.execute(
+            "select settings from policy order by rowid desc"
+        )
+        return [text for (text,) in rows]
+
     def models(self, learner: str) -> list[StoredModel]:
         """See `AdminStore.models`."""
         return models.load_models(self._connection, learner)
