@@ -9,19 +9,14 @@ from typing import NamedTuple
 from examples.scenarios.comparing import misses, refusals
 from examples.scenarios.script import Ask, Step
 from examples.scenarios.serving import Served
-from examples.scenarios.wire import Told, ask_request, report_request, tell_requests
+from examples.scenarios.wire import ask_request, report_request, tell_requests
 from examples.scenarios.wording import asked, why_offered, why_silent
 from opportune.v1 import (
-    BeginCriticalRequest,
     CheckDecisionRequest,
     Decision,
-    EndCriticalRequest,
     ExplainDecisionRequest,
     OfferState,
-    RecordEventRequest,
     Rejection,
-    SetPreferencesRequest,
-    SetUserStateRequest,
 )
 
 __all__ = ["Came", "Player"]
@@ -59,7 +54,16 @@ class Player:
         else:
             came = await self._asked(step, step.ask)
         for offer_id, expected in step.expect.now.items():
-            came = _looked_at(came, offer_id, await self._now(step, offer_id), expected)
+            found = await self._now(step, offer_id)
+            came = _looked_at(came, f"{offer_id} of before", found, expected)
+        for offer_id, earned in step.expect.earned.items():
+            found, expected = self._earned(step, offer_id), _worth(earned)
+            came = _looked_at(came, f"earned by {offer_id}", found, expected)
+        for offer_id, columns in step.expect.sold.items():
+            row = self._served.sold(self._latest[step.user, offer_id].decision_id)
+            for column, value in columns.items():
+                what = f"{column} of {offer_id}"
+                came = _looked_at(came, what, f"{row.get(column)}", f"{value}")
         return came
 
     async def tell(self, step: Step) -> None:
@@ -67,13 +71,13 @@ class Player:
         now_ms = self._served.clock()
         for tell in step.told:
             for request in tell_requests(tell, step.user, step.account, now_ms):
-                await self._send(request)
+                await self._served.tell(request)
 
     async def ask(self, step: Step, ask: Ask, user_id: str = "") -> list[Decision]:
         """Ask, and remember what was chosen."""
         user_id = user_id or step.user
         self.interruptions[user_id] += 0
-        request = ask_request(step, ask, user_id, self._served.clock())
+        request = ask_request(ask, user_id, step.account, self._served.clock())
         response = await self._served.decisions.GetOffer(request)
         for decision in response.decisions:
             self._latest[user_id, decision.offer_id] = decision
@@ -131,19 +135,10 @@ class Player:
         checked = await self._served.decisions.CheckDecision(request)
         return OfferState.Name(checked.offer_state).removeprefix("OFFER_STATE_")
 
-    async def _send(self, request: Told) -> None:
-        users = self._served.users
-        match request:
-            case SetUserStateRequest():
-                await users.SetUserState(request)
-            case SetPreferencesRequest():
-                await users.SetPreferences(request)
-            case BeginCriticalRequest():
-                await users.BeginCritical(request)
-            case EndCriticalRequest():
-                await users.EndCritical(request)
-            case RecordEventRequest():
-                await users.RecordEvent(request)
+    def _earned(self, step: Step, offer_id: str) -> str:
+        """Return what the last decision for an offer has taught by now."""
+        decision = self._latest[step.user, offer_id]
+        return _worth(self._served.earned(decision.decision_id))
 
 
 def _reported(step: Step) -> str:
@@ -153,10 +148,13 @@ def _reported(step: Step) -> str:
     return "; ".join(said) or "told"
 
 
-def _looked_at(came: Came, offer_id: str, found: str, expected: str) -> Came:
-    said = f"{offer_id} of before: {found}"
+def _worth(earned: float | str | None) -> str:
+    return f"{earned:g}" if isinstance(earned, int | float) else "none"
+
+
+def _looked_at(came: Came, what: str, found: str, expected: str) -> Came:
+    said = f"{what}: {found}"
     why = "; ".join(part for part in (came.why, said) if part)
     if found == expected:
         return came._replace(why=why)
-    miss = f"{offer_id} is {found} now, not {expected}"
-    return came._replace(why=why, misses=(*came.misses, miss))
+    return came._replace(why=why, misses=(*came.misses, f"{said}, not {expected}"))

@@ -12,8 +12,16 @@ from typing import NamedTuple
 
 from examples.scenarios import guards
 from examples.scenarios.player import Player
-from examples.scenarios.script import End, Refused, Scenario, Step
-from examples.scenarios.serving import Clock, Prepared, prepare, serving
+from examples.scenarios.populations import learn, live
+from examples.scenarios.script import End, Learning, Refused, Scenario, Step, Year
+from examples.scenarios.serving import (
+    Clock,
+    Prepared,
+    by_learning,
+    by_priority,
+    prepare,
+    serving,
+)
 from policies import catalogue as catalogues
 from policies.errors import CatalogueError
 
@@ -78,6 +86,29 @@ class _Stage:
                 yield await self._guards(number, step)
         if script.end is not None:
             yield _ended(script.end, self._players.values())
+        for number, learning in enumerate(script.learning):
+            async for row in self._learned(number, learning):
+                yield row
+        if script.year is not None:
+            yield await self._year(script.year)
+
+    async def _learned(self, number: int, learning: Learning) -> AsyncIterator[Row]:
+        """Let a server learn of users whose wishes the script knows."""
+        settings = by_learning(self._scenario.script.rewards)
+        clock = Clock(self._clock.now_ms)
+        prepared = self._prepare(learning.under)
+        async with serving(prepared, f"learning {number}", clock, settings) as served:
+            for group, found in (await learn(learning, served)).items():
+                said, misses = found
+                title = f"{learning.title}: {group}"
+                yield Row(None, title, f"{learning.asks} of them", *said, misses)
+
+    async def _year(self, year: Year) -> Row:
+        settings = by_learning(self._scenario.script.rewards)
+        clock = Clock(self._clock.now_ms)
+        async with serving(self._prepare(""), "year", clock, settings) as served:
+            said, misses = await live(year, served)
+        return Row(None, year.title, f"{year.users} users", *said, misses)
 
     async def _row(self, step: Step) -> Row:
         player = await self._player(step.under)
@@ -86,7 +117,8 @@ class _Stage:
 
     async def _player(self, under: str) -> Player:
         if under not in self._players:
-            served = serving(self._prepare(under), "script", self._clock)
+            settings = by_priority(self._scenario.script.rewards)
+            served = serving(self._prepare(under), "script", self._clock, settings)
             self._players[under] = Player(await self._stack.enter_async_context(served))
         return self._players[under]
 
@@ -101,10 +133,12 @@ class _Stage:
         """Hold new users back, each on a server of its own, whose time may go on."""
         now_ms = self._clock.now_ms
         prepared = self._prepare(step.under)
+        settings = by_priority(self._scenario.script.rewards)
         held: list[str] = []
         misses: list[str] = []
         for guard in guards.GUARDS:
-            own = serving(prepared, f"{number} {guard.name}", Clock(now_ms))
+            name = f"{number} {guard.name}"
+            own = serving(prepared, name, Clock(now_ms), settings)
             async with own as served:
                 reasons, wrong = await guards.hold(guard, served, step)
             held += reasons

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import grpc.aio
+import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +25,11 @@ from examples.scenarios.script import Scenario, names, read_scenario
 from policies.errors import FileError
 
 __all__ = ["main"]
+
+# What the parts of a server tell operators is not about the scenarios.
+structlog.configure(
+    wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
+)
 
 _console = Console(highlight=False)
 if not _console.is_terminal:

@@ -10,6 +10,7 @@ import msgspec
 
 from policies.errors import FileError, Problem
 from policies.model import FeatureValue
+from policies.rewards import RewardSettings
 from policies.toml import Duration, parse
 
 __all__ = [
@@ -21,7 +22,10 @@ __all__ = [
     "Ending",
     "Expect",
     "Gauge",
+    "Group",
     "Later",
+    "Learned",
+    "Learning",
     "Refused",
     "Scenario",
     "Script",
@@ -29,13 +33,15 @@ __all__ = [
     "Tell",
     "Variation",
     "Workflow",
+    "Year",
     "names",
     "read_scenario",
+    "told",
 ]
 
 FOLDER = Path(__file__).parent
 
-Needs = Literal["learning", "rewards", "experiments", "a world", "the ledger"]
+Needs = Literal["experiments", "the ledger"]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +179,10 @@ class Expect(_Part, frozen=True):
         discount: What is taken off.
         now: By offer, what is said of the last decision for it if it is looked at
             now: `ACTIVE`, `EXPIRED` or `WITHDRAWN`.
+        earned: By offer, what the last decision for it has taught by now, as a reward.
+            What is not settled yet has taught nothing, `none`.
+        sold: By offer, what the table of revenue says of its last decision: its columns
+            with their values, of the last row about it.
     """
 
     offer: str = ""
@@ -186,6 +196,8 @@ class Expect(_Part, frozen=True):
     price: int | None = None
     discount: int | None = None
     now: dict[str, str] = {}
+    earned: dict[str, float | Literal["none"]] = {}
+    sold: dict[str, dict[str, float | bool | str]] = {}
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -208,8 +220,9 @@ class Step(_Part, frozen=True):
         tell: What the product tells before it asks.
         ask: What it asks; nothing where only something is told or reported.
         expect: What is to come of it.
-        report: What the user does about the offer, such as `shown` or `snoozed 7d`. By
-            offer where it is a table: then about the last decision for it.
+        report: What the user does about the offer, such as `shown`, `snoozed 7d` or
+            `converted 36 USD`. By offer where it is a table: then about the last
+            decision for it.
         crowd: How many further users of the account ask the same; each must get the
             same answer. They are named `USER-1`, `USER-2`, and so on.
         guards: Whether to ask once more for new users who are held back: by the caps,
@@ -242,7 +255,7 @@ class Step(_Part, frozen=True):
     @property
     def told(self) -> tuple[Tell, ...]:
         """What is told, in its order."""
-        return (self.tell,) if isinstance(self.tell, Tell) else self.tell
+        return told(self.tell)
 
 
 class Refused(_Part, frozen=True):
@@ -267,10 +280,84 @@ class Variation(_Part, frozen=True):
     Attributes:
         title: What is different, for people.
         add: What stands in it beside the scenario's catalogue.
+        instead: What stands in it in place of other text, by that text.
     """
 
     title: str
-    add: str
+    add: str = ""
+    instead: dict[str, str] = {}
+
+
+class Learned(_Part, frozen=True):
+    """What is to have been learned of a group, by the last fifth of those who asked.
+
+    Attributes:
+        best: The offer that is the likeliest for them, or `no_offer`.
+        above: What its probability is to be above, on average, from 0 to 1.
+        below: By offer, what the probability of one is to be below.
+    """
+
+    best: str
+    above: float
+    below: dict[str, float] = {}
+
+
+class Group(_Part, frozen=True):
+    """Users who are alike in what they ask, and in what they take.
+
+    Attributes:
+        takes: By offer, the chance that somebody takes it who is shown it, from 0 to
+            1; nobody takes what is not named.
+        dismisses: The chance that somebody dismisses what they do not take.
+    """
+
+    ask: Ask
+    learned: Learned
+    tell: Tell | tuple[Tell, ...] = ()
+    takes: dict[str, float] = {}
+    dismisses: float = 0.0
+
+
+class Learning(_Part, frozen=True):
+    """What is to be learned of users, with the policy that is there by default.
+
+    Attributes:
+        title: What is to be learned, for people.
+        case: Which of the scenario's cases it shows.
+        asks: How many of each group ask, each of them a new user.
+        under: The variation of the catalogue that is in use.
+        groups: Those who ask, in turn, by name.
+    """
+
+    title: str
+    case: str
+    asks: int
+    groups: dict[str, Group]
+    under: str = ""
+
+
+class Year(_Part, frozen=True):
+    """A year of a population, and how often an offer may interrupt them in it.
+
+    Attributes:
+        title: What is to be so, for people.
+        case: Which of the scenario's cases it shows.
+        users: How many users there are.
+        every: How often each of them comes.
+        asks: What they ask when they come, one of these by chance.
+        tell: What the product tells of each of them in the beginning.
+        interruptions: How often the median user is interrupted by an offer.
+        offers: How often the median user is shown any, at least.
+    """
+
+    title: str
+    case: str
+    users: int
+    every: Duration
+    asks: tuple[Ask, ...]
+    interruptions: float
+    offers: float = 0.0
+    tell: Tell | tuple[Tell, ...] = ()
 
 
 class Later(_Part, frozen=True):
@@ -308,24 +395,32 @@ class Script(_Part, frozen=True):
         company: Whose pattern it is.
         pattern: What the pattern is, for people.
         start: When the first step is.
+        rewards: What outcomes are worth, as in the settings of a server.
         under: Variations of the catalogue, by name.
+        learning: What is to be learned.
+        year: What is to be so for a population, after a year.
     """
 
     company: str
     pattern: str
     step: tuple[Step, ...]
     start: dt.datetime = dt.datetime(2026, 3, 2, 10, tzinfo=dt.UTC)
+    rewards: RewardSettings = RewardSettings()
     under: dict[str, Variation] = {}
     refused: tuple[Refused, ...] = ()
+    learning: tuple[Learning, ...] = ()
+    year: Year | None = None
     later: tuple[Later, ...] = ()
     end: End | None = None
 
     @property
     def checked(self) -> frozenset[str]:
         """The cases that it shows; what is to be shown later is not among them."""
-        steps, refused = self.step, self.refused
-        cases = {*[step.case for step in steps], *[entry.case for entry in refused]}
-        return frozenset(cases | ({self.end.case} if self.end else set()))
+        cases = [step.case for step in self.step]
+        cases += [entry.case for entry in self.refused]
+        cases += [learning.case for learning in self.learning]
+        cases += [part.case for part in (self.end, self.year) if part is not None]
+        return frozenset(cases)
 
 
 class Scenario(_Part, frozen=True):
@@ -339,7 +434,18 @@ class Scenario(_Part, frozen=True):
         """Return the text of the catalogue, or of a variation."""
         if not variation:
             return self.catalogue
-        return f"{self.catalogue}\n{self.script.under[variation].add}"
+        different = self.script.under[variation]
+        text = self.catalogue
+        for old, new in different.instead.items():
+            if old not in text:
+                raise ValueError(f"under.{variation}: the catalogue has no {old!r}")
+            text = text.replace(old, new)
+        return f"{text}\n{different.add}"
+
+
+def told(tell: Tell | tuple[Tell, ...]) -> tuple[Tell, ...]:
+    """Return what is told, in its order."""
+    return (tell,) if isinstance(tell, Tell) else tell
 
 
 def names() -> list[str]:
@@ -365,6 +471,10 @@ def read_scenario(name: str, folder: Path = FOLDER) -> Scenario:
         for at, step in enumerate(script.step):
             if step.under and step.under not in script.under:
                 section.problem(f"there is no [under.{step.under}]", "step", str(at))
+        for at, learning in enumerate(script.learning):
+            if learning.under and learning.under not in script.under:
+                problem = f"there is no [under.{learning.under}]"
+                section.problem(problem, "learning", str(at))
     if script is None or section.problems:
         raise FileError(str(path), section.problems)
     return Scenario(name, catalogue, script)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from google.protobuf.duration_pb2 import Duration as Span
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from examples.scenarios.script import Ask, Gauge, Step, Tell
+from examples.scenarios.script import Ask, Gauge, Tell
 from opportune.v1 import (
     DECISION_VIEW_FULL,
     BeginCriticalRequest,
@@ -22,6 +22,7 @@ from opportune.v1 import (
     GetOfferRequest,
     LifeStateUpdate,
     Moment,
+    Money,
     Outcome,
     OutcomeKind,
     Purchase,
@@ -51,11 +52,14 @@ Told = (
 _PENDING_MS = 7 * 86_400_000
 
 
-def ask_request(step: Step, ask: Ask, user_id: str, now_ms: int) -> GetOfferRequest:
-    """Make the request for an offer, for the step's user or another one."""
+def ask_request(
+    ask: Ask, user_id: str, account_id: str, now_ms: int, request_id: str = ""
+) -> GetOfferRequest:
+    """Make the request for an offer; with its id the same is drawn again and again."""
     return GetOfferRequest(
+        request_id=request_id,
         user_id=user_id,
-        account_id=step.account,
+        account_id=account_id,
         session_id=ask.session,
         context=Context(
             role=ask.role,
@@ -89,7 +93,7 @@ def report_request(
 
     Args:
         decision: The decision.
-        said: What the user did, such as `shown`, or `snoozed 7d`.
+        said: What the user did, such as `shown`, `snoozed 7d` or `converted 36 USD`.
         now_ms: The time.
         number: A number that no other report has.
     """
@@ -211,12 +215,16 @@ def _events(tell: Tell) -> Iterator[RecordEventRequest]:
 
 
 def _outcome(decision: Decision, said: str, now_ms: int, number: int) -> Outcome:
-    kind, _, span = said.partition(" ")
+    kind, *more = said.split()
     outcome = Outcome(
         outcome_id=f"{kind}-{number}",
         kind=OutcomeKind.Value(f"OUTCOME_KIND_{kind.upper()}"),
-        snooze_until=instant(now_ms + Duration.parse(span)) if span else None,
     )
+    match more:
+        case [span]:
+            outcome.snooze_until.CopyFrom(instant(now_ms + Duration.parse(span)))
+        case [amount, currency]:
+            outcome.revenue.CopyFrom(_money(amount, currency))
     if kind == "accepted" and decision.HasField("price"):
         price = decision.price
         outcome.revenue.CopyFrom(price.price)
@@ -224,3 +232,7 @@ def _outcome(decision: Decision, said: str, now_ms: int, number: int) -> Outcome
         if price.HasField("discount"):
             outcome.discount.CopyFrom(price.discount)
     return outcome
+
+
+def _money(amount: str, currency: str) -> Money:
+    return Money(minor_units=round(float(amount) * 100), currency_code=currency)
