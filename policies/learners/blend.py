@@ -62,7 +62,8 @@ class BlendSettings(
     """How many waves the curved model is made of: 64 to 1,024, a multiple of 64.
 
     The more, the finer the differences between contexts that it can tell. Time and
-    memory grow in proportion: an action takes 33 KB at 128, and 17 KB however many.
+    memory grow in proportion: an action takes 33 KB at 128, beside the 17 KB of its
+    exact model.
     """
 
     bits: int = 18
