@@ -52,12 +52,14 @@ class Problem:
         rounds: The rounds of a seed, at most as many as asked for.
         delay: How many decisions later each reward is learned.
         what: What is to be seen, in a few words.
+        fixed: Whether actions and the names in contexts are the same in all rounds.
     """
 
     name: str
     rounds: Callable[[int, int], Iterator[Round]]
     delay: int = 0
     what: str = ""
+    fixed: bool = False
 
 
 def set_problem(name: str) -> Problem:
@@ -67,7 +69,8 @@ def set_problem(name: str) -> Problem:
         name: One of `SETS`, or the path of a CSV file (`.csv` or `.csv.gz`) with one
             line of names and the label in the last column.
     """
-    return Problem(Path(name).name.split(".")[0], lambda s, n: _classes(name, s, n))
+    title = Path(name).name.split(".")[0]
+    return Problem(title, lambda s, n: _classes(name, s, n), fixed=True)
 
 
 @cache
@@ -263,13 +266,17 @@ WORLDS = (
         "permuted",
         lambda s, n: _classes("pendigits", s, min(n, 6_000), permute=True),
         what="pendigits; half-way each label becomes the next",
+        fixed=True,
     ),
-    Problem("turning", _turning, what="what pleases turns into its opposite"),
+    Problem(
+        "turning", _turning, what="what pleases turns into its opposite", fixed=True
+    ),
     Problem(
         "delayed",
         lambda s, n: _classes("pendigits", s, min(n, 5_000)),
         delay=500,
         what="pendigits; rewards come 500 decisions late",
+        fixed=True,
     ),
     Problem("thousand", _thousand, what="50 of 1,000 actions, with features"),
     Problem("arriving", _arriving, what="actions come and go, with features"),

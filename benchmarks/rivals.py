@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from vowpalwabbit import Workspace
 from policies.model import Action, Features, FloatArray
 from policies.policy import Policy, PolicySettings
 
-__all__ = ["RIVALS", "Chooser", "Ours"]
+__all__ = ["RIVALS", "Chooser", "Ours", "Rival"]
 
 
 class Chooser(Protocol):
@@ -179,10 +180,9 @@ class MABWiser:
         names = [action.name for action in actions]
         if self._bandit is None:
             self._bandit = self._library.MAB(arms=names, learning_policy=self._policy)
-        row = np.array([[value for _, value in context]])
         if not self._bandit._is_initial_fit:  # noqa: SLF001
             return int(uniform * len(names)), 1.0 / len(names)
-        return names.index(self._bandit.predict(row)), 1.0
+        return names.index(self._bandit.predict(_row(context))), 1.0
 
     def learn(
         self,
@@ -194,8 +194,155 @@ class MABWiser:
     ) -> None:
         """See `Chooser.learn`."""
         del propensity
-        row = np.array([[value for _, value in context]])
-        self._bandit.partial_fit([actions[chosen].name], [reward], row)
+        self._bandit.partial_fit([actions[chosen].name], [reward], _row(context))
+
+
+class PlainLinUCB:
+    """Disjoint LinUCB as one writes it with numpy in a few lines.
+
+    Args:
+        alpha: The width of the bound.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        self._alpha = alpha
+        self._inverse: FloatArray = np.zeros((0, 0, 0))
+        self._b: FloatArray = np.zeros((0, 0))
+
+    def choose(
+        self, context: Features, actions: Sequence[Action], uniform: float
+    ) -> tuple[int, float]:
+        """See `Chooser.choose`; it takes the first of the best."""
+        del uniform
+        x = _row(context)[0]
+        if not self._b.size:
+            self._b = np.zeros((len(actions), len(x)))
+            self._inverse = np.tile(np.eye(len(x)), (len(actions), 1, 1))
+        gain = self._inverse @ x
+        bounds = (gain * self._b).sum(1) + self._alpha * np.sqrt(gain @ x)
+        return int(bounds.argmax()), 1.0
+
+    def learn(
+        self,
+        context: Features,
+        actions: Sequence[Action],
+        chosen: int,
+        reward: float,
+        propensity: float,
+    ) -> None:
+        """See `Chooser.learn`."""
+        del actions, propensity
+        x = _row(context)[0]
+        gain = self._inverse[chosen] @ x
+        self._inverse[chosen] -= np.outer(gain, gain) / (1.0 + gain @ x)
+        self._b[chosen] += reward * x
+
+
+class River:
+    """Disjoint LinUCB of the PyPI package river, at its defaults."""
+
+    def __init__(self) -> None:
+        bandit = importlib.import_module("river.bandit")
+        self._bandit: Any = bandit.LinUCBDisjoint(seed=1)
+
+    def choose(
+        self, context: Features, actions: Sequence[Action], uniform: float
+    ) -> tuple[int, float]:
+        """See `Chooser.choose`; its propensities are not known, and given as 1."""
+        del uniform
+        names = [action.name for action in actions]
+        return names.index(self._bandit.pull(names, context=dict(context))), 1.0
+
+    def learn(
+        self,
+        context: Features,
+        actions: Sequence[Action],
+        chosen: int,
+        reward: float,
+        propensity: float,
+    ) -> None:
+        """See `Chooser.learn`."""
+        del propensity
+        self._bandit.update(actions[chosen].name, dict(context), reward)
+
+
+class BayesianBandits:
+    """A policy of the PyPI package bayesianbandits, on normal–inverse-gamma arms.
+
+    Args:
+        policy: The name of its policy, which is taken at its defaults.
+    """
+
+    def __init__(self, policy: str) -> None:
+        self._library = importlib.import_module("bayesianbandits")
+        self._policy = getattr(self._library, policy)()
+        self._agent: Any = None
+
+    def choose(
+        self, context: Features, actions: Sequence[Action], uniform: float
+    ) -> tuple[int, float]:
+        """See `Chooser.choose`; its propensities are not known, and given as 1."""
+        del uniform
+        names = [action.name for action in actions]
+        if self._agent is None:
+            regression = self._library.NormalInverseGammaRegressor
+            arms = [self._library.Arm(name, learner=regression()) for name in names]
+            self._agent = self._library.ContextualAgent(
+                arms, self._policy, random_seed=1
+            )
+        return names.index(self._agent.pull(_row(context))[0]), 1.0
+
+    def learn(
+        self,
+        context: Features,
+        actions: Sequence[Action],
+        chosen: int,
+        reward: float,
+        propensity: float,
+    ) -> None:
+        """See `Chooser.learn`."""
+        del propensity
+        self._agent.select_for_update(actions[chosen].name)
+        self._agent.update(_row(context), np.array([reward]))
+
+
+class ContextualBandits:
+    """LinUCB of the PyPI package contextualbandits, at its defaults."""
+
+    def __init__(self) -> None:
+        self._library = importlib.import_module("contextualbandits.online")
+        self._bandit: Any = None
+        self._fitted = False
+
+    def choose(
+        self, context: Features, actions: Sequence[Action], uniform: float
+    ) -> tuple[int, float]:
+        """See `Chooser.choose`; its propensities are not known, and given as 1."""
+        if self._bandit is None:
+            self._bandit = self._library.LinUCB(
+                len(actions), fit_intercept=False, random_state=1, njobs=1
+            )
+        if not self._fitted:
+            return int(uniform * len(actions)), 1.0 / len(actions)
+        return int(self._bandit.predict(_row(context))[0]), 1.0
+
+    def learn(
+        self,
+        context: Features,
+        actions: Sequence[Action],
+        chosen: int,
+        reward: float,
+        propensity: float,
+    ) -> None:
+        """See `Chooser.learn`."""
+        del actions, propensity
+        given = np.array([chosen]), np.array([reward])
+        self._bandit.partial_fit(_row(context), *given)
+        self._fitted = True
+
+
+def _row(context: Features) -> FloatArray:
+    return np.array([[value for _, value in context]])
 
 
 def _draw(probabilities: FloatArray, uniform: float) -> tuple[int, float]:
@@ -209,27 +356,62 @@ def _words(features: Any) -> str:
     return " ".join(f"{quote(name)}:{value:.6g}" for name, value in features)
 
 
-def _rivals() -> dict[str, Callable[[], Chooser]]:
-    """Return those whose libraries are installed."""
-    rivals: dict[str, Callable[[], Chooser]] = {
-        "vw_squarecb": lambda: Explorer("--squarecb"),
-        "vw_squarecb_elim": lambda: Explorer("--squarecb --elim"),
-        "vw_regcb": lambda: Explorer("--regcb"),
-        "vw_regcbopt": lambda: Explorer("--regcbopt"),
-        "vw_cover": lambda: Explorer("--cover 5"),
-        "vw_bag": lambda: Explorer("--bag 5"),
-        "vw_softmax": lambda: Explorer("--softmax"),
-        "vw_first": lambda: Explorer("--first 500"),
-        "vw_rnd": lambda: Explorer("--rnd 1"),
-        "vw_egreedy": lambda: Explorer("--epsilon 0.05"),
-    }
-    if find_spec("gittins"):
-        rivals["gittins"] = Gittins
-    if find_spec("mabwiser"):
-        rivals["mabwiser_linucb"] = lambda: MABWiser("LinUCB", alpha=0.1)
-        rivals["mabwiser_lingreedy"] = lambda: MABWiser("LinGreedy", epsilon=0.05)
-    return rivals
+@dataclass(frozen=True)
+class Rival:
+    """A policy of another library.
+
+    Attributes:
+        make: Makes one that has learned nothing.
+        package: What has to be installed from PyPI, under the name it is imported by.
+        fixed: Whether it needs the same actions and numbers at every decision.
+    """
+
+    make: Callable[[], Chooser]
+    package: str
+    fixed: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether its library is there."""
+        return find_spec(self.package) is not None
 
 
-RIVALS = _rivals()
-"""Other libraries' policies by name, those that are installed."""
+def _explorer(options: str) -> Rival:
+    return Rival(lambda: Explorer(options), "vowpalwabbit")
+
+
+RIVALS = {
+    "vw_egreedy": _explorer("--epsilon 0.05"),
+    "vw_squarecb": _explorer("--squarecb"),
+    "vw_squarecb_elim": _explorer("--squarecb --elim"),
+    "vw_regcb": _explorer("--regcb"),
+    "vw_regcbopt": _explorer("--regcbopt"),
+    "vw_cover": _explorer("--cover 5"),
+    "vw_synthcover": _explorer("--synthcover"),
+    "vw_bag": _explorer("--bag 5"),
+    "vw_softmax": _explorer("--softmax"),
+    "vw_first": _explorer("--first 500"),
+    "vw_rnd": _explorer("--rnd 1"),
+    "gittins": Rival(Gittins, "gittins"),
+    "numpy_linucb": Rival(lambda: PlainLinUCB(0.1), "numpy", fixed=True),
+    "mabwiser_linucb": Rival(
+        lambda: MABWiser("LinUCB", alpha=0.1), "mabwiser", fixed=True
+    ),
+    "mabwiser_lingreedy": Rival(
+        lambda: MABWiser("LinGreedy", epsilon=0.05), "mabwiser", fixed=True
+    ),
+    "mabwiser_lints": Rival(
+        lambda: MABWiser("LinTS", alpha=1.0), "mabwiser", fixed=True
+    ),
+    "river_linucb": Rival(River, "river", fixed=True),
+    "bayesianbandits_ucb": Rival(
+        lambda: BayesianBandits("UpperConfidenceBound"), "bayesianbandits", fixed=True
+    ),
+    "bayesianbandits_ts": Rival(
+        lambda: BayesianBandits("ThompsonSampling"), "bayesianbandits", fixed=True
+    ),
+    "contextualbandits_linucb": Rival(
+        ContextualBandits, "contextualbandits", fixed=True
+    ),
+}
+"""Other libraries' policies by name, installed or not."""

@@ -1,4 +1,4 @@
-"""A linear model and a curved one, of which the better predicting counts the more."""
+"""Three models of reward, of which the better predicting counts the more."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from policies.learners.amends import ACCOUNT, amend, overlap, within
 from policies.learners.base import Beliefs
 from policies.learners.bounds import bounded
+from policies.learners.regressions import Regressions, RegressionsState
 from policies.learners.ridge import products
 from policies.learners.sealing import seal, unseal
 from policies.learners.waves import Contexts, Descriptions, Seen, action_number
@@ -35,6 +36,13 @@ _STEADY = 500.0
 _PATIENCE = 100
 _OUTLYING = 10.0
 _NEGLIGIBLE = 1e-12
+_HEAD_START = 4.0
+"""What the exact model has to make up for, in nats, because it shares nothing."""
+_TRUST = 0.5
+"""How much less the exact model counts, by its variance at a context."""
+
+_SURER = 0.3
+"""The exact model's bound in those of the others: it knows what goes together."""
 _UNKNOWN = 0
 
 FloatArray32 = NDArray[np.float32]
@@ -47,7 +55,7 @@ class BlendSettings(
     tag_field="kind",
     tag="blend",
 ):
-    """How a linear model and a curved one are learned together.
+    """How a wide, a curved and an exact model are learned together.
 
     Nothing here has to be set: the defaults are the ones of the default policy.
     """
@@ -56,18 +64,19 @@ class BlendSettings(
     """How many waves the curved model is made of: 64 to 1,024, a multiple of 64.
 
     The more, the finer the differences between contexts that it can tell. Time and
-    memory grow in proportion: an action takes 33 KB at 128.
+    memory grow in proportion: an action takes 33 KB at 128, beside the 17 KB of its
+    exact model.
     """
 
     bits: int = 18
-    """Into how many weights, as a power of 2, the linear models are hashed: 10 to 24.
+    """Into how many weights, as a power of 2, the wide models are hashed: 10 to 24.
 
     More than there are actions times features. The memory is 24 bytes a weight,
     what is saved grows with the weights that were learned.
     """
 
     curved_actions: int = 256
-    """How many actions have a curved model: 1 to 30,000.
+    """How many actions have a curved and an exact model: 1 to 30,000.
 
     Beyond it, the action that was not learned from for the longest loses its own.
     """
@@ -110,14 +119,18 @@ class BlendSettings(
             raise ValueError(f"forgetting must be from 0 to 1, not {self.forgetting}")
 
 
-class _Track(msgspec.Struct, array_like=True):
-    """How well the two models have predicted, and what rewards are like.
+_Each = tuple[float, float, float]
+"""A number of each model: the wide, the curved and the exact one."""
 
-    The first of each pair is the linear model's, the second the curved one's.
+
+class _Track(msgspec.Struct, array_like=True):
+    """How well the models have predicted, and what rewards are like.
+
+    The first of three is the wide model's, then the curved and the exact one's.
     """
 
-    losses: tuple[float, float] = (0.0, 0.0)
-    noises: tuple[float, float] = (0.0, 0.0)
+    losses: _Each = (0.0, 0.0, 0.0)
+    noises: _Each = (0.0, 0.0, 0.0)
     count: float = 0.0
     first: float | None = None
     others: int = 0
@@ -143,6 +156,7 @@ class _State(msgspec.Struct, array_like=True):
     theta: bytes
     precision: bytes
     covariance: bytes
+    regressions: RegressionsState
     straight: list[str] = []
     accounts: bytes = b""
 
@@ -177,10 +191,10 @@ class _Step(NamedTuple):
         at: Which hashed weights are concerned, shape (n_concerned,).
         weights: What they are, for the three kinds, shape (3, n_concerned).
         gain: How far one unit of error moves each, before it is divided.
-        spread: The variance of the linear model there, in units of the noise's.
+        spread: The variance of the wide model there, in units of the noise's.
         curved_gain: The same for the weights of the waves, shape (blocks, 64).
         curved_spreads: The same by block, shape (blocks,).
-        means: What the linear model predicts, and the curved one.
+        means: What the wide model predicts, and the curved one.
     """
 
     at: NDArray[np.intp]
@@ -193,21 +207,27 @@ class _Step(NamedTuple):
 
 
 class Blend:
-    """Scores actions by two models at once, each as far as it has proven itself.
+    """Scores actions by three models at once, each as far as it has proven itself.
 
-    The linear model has a weight for each feature of the context with each action,
-    and one for each feature of the context with each feature of an action: a new
-    offer starts from what others like it have earned. Its weights are hashed, so
-    that contexts may hold any number of words.
+    The wide model has a weight for each feature of the context with each action, and
+    one for each feature of the context with each feature of an action: a new offer
+    starts from what others like it have earned. Its weights are hashed, so that
+    contexts may hold any number of words, and taken to be independent.
 
     The curved model has the same weights, learned apart, and for each action a
     regression on random waves over the context: what it adds need not be a straight
     line.
 
-    What is expected is the mean of both, weighted by the exponential of their squared
-    errors on the rewards of late, in units of the noise; both predict each reward
-    before they learn it. Only the chosen action's reward is known, and that suffices:
-    to compare two predictions of the same number needs no propensities.
+    The exact model is a ridge regression for each action on the first 63 features that
+    were seen, with all covariances: where accepts are rare and features overlap, it
+    averages where the others follow the latest rewards. It shares nothing between
+    actions, so that it starts 4 nats behind; and where it knows little of an action at
+    a context, the wide model has its say there.
+
+    What is expected is the mean of all, weighted by the exponential of their squared
+    errors on the rewards of late, in units of the noise; all predict each reward before
+    they learn it. Only the chosen action's reward is known, and that suffices: to
+    compare predictions of the same number needs no propensities.
 
     The noise is learned, so that rewards may be of any size. Where accepts are rare,
     the first rewards vary by nothing, and would seem certain: until 20 have differed
@@ -261,7 +281,7 @@ class Blend:
         size = 1 << settings.bits
         self._blocks = settings.waves // _BLOCK
         self._mask = size - 1
-        # The linear model's weights, those of the other one, and the variance of both.
+        # The wide weights alone, those with the waves, and the variance of both.
         self._weights: FloatArray = np.zeros((3, size))
         self._linear, self._blended, self._variance = self._weights
         self._variance[:] = 1.0
@@ -274,6 +294,7 @@ class Blend:
         # Those that were learned from, and lost their curved model.
         self._straight: dict[str, None] = {}
         self._asked = _NOBODY
+        self._regressions = Regressions()
         self._grow(8)
 
     @classmethod
@@ -315,6 +336,9 @@ class Blend:
         if state.accounts:
             accounts = np.frombuffer(state.accounts, "<f8")
             learner._accounts[rows] = accounts.reshape(-1, ACCOUNT)
+        learner._regressions.load(
+            state.regressions, len(state.names), learner._contexts.width
+        )
         return learner
 
     def _share_names(self, other: Blend) -> None:
@@ -339,6 +363,7 @@ class Blend:
             covariance=self._covariance[rows].astype("<f4").tobytes(),
             straight=list(self._straight),
             accounts=self._accounts[rows].astype("<f8").tobytes(),
+            regressions=self._regressions.save(len(self._row_of), self._contexts.width),
         )
         return seal(self._kind, msgspec.msgpack.encode(state))
 
@@ -359,7 +384,8 @@ class Blend:
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
         """Return the estimate of each action's reward, and its standard deviation.
 
-        The deviation is that of weights taken to be independent of each other.
+        The deviation is that of weights taken to be independent of each other, but for
+        the exact model's, which knows their covariances, and counts 0.3.
 
         Args:
             context: What is known of user and moment; beyond ±1,000 it is clipped.
@@ -367,24 +393,26 @@ class Blend:
         """
         seen = self._contexts.of(context)
         asked = self._ask(actions)
-        share = self._share()
-        linear_noise, curved_noise = self._noises()
-        mean, blended, variance = self._lines(asked, seen)
-        if share <= _NEGLIGIBLE:
-            variance *= linear_noise
-            return Beliefs(mean, np.sqrt(variance, variance))
-        rows = asked.rows
-        blended += products(self._theta.take(rows, axis=0), seen.waves)
-        squares = seen.waves * seen.waves
-        curved = variance + products(self._spread.take(rows, axis=0), squares)
-        curved *= curved_noise
-        curved = np.sqrt(curved, curved)
-        if share >= 1.0 - _NEGLIGIBLE:
-            return Beliefs(blended, curved)
-        mean += share * (blended - mean)
-        variance *= linear_noise
-        deviation = np.sqrt(variance, variance)
-        deviation += share * (curved - deviation)
+        wide, curved, exact = self._shares()
+        noises = self._noises()
+        mean: FloatArray = np.zeros(len(actions))
+        deviation: FloatArray = np.zeros(len(actions))
+        others: FloatArray | float = wide
+        if exact:
+            line, variance = self._regressions.believe(asked.rows, seen.places)
+            known = exact / (1.0 + _TRUST * variance)
+            others = wide + exact - known
+            mean += known * line
+            deviation += known * np.sqrt(variance * noises[2]) * _SURER
+        lines, blended, variance = self._lines(asked, seen)
+        mean += others * lines
+        deviation += others * np.sqrt(variance * noises[0])
+        if curved:
+            blended += products(self._theta.take(asked.rows, axis=0), seen.waves)
+            squares = seen.waves * seen.waves
+            variance += products(self._spread.take(asked.rows, axis=0), squares)
+            mean += curved * blended
+            deviation += curved * np.sqrt(variance * noises[1])
         return Beliefs(mean, deviation)
 
     def _lines(self, asked: _Asked, seen: Seen) -> FloatArray:
@@ -463,8 +491,13 @@ class Blend:
         seen = self._contexts.of(context)
         row = self._row_for(action)
         step = self._step(seen, action, row)
-        errors = reward - step.means[0], reward - step.means[1]
-        scales = 1.0 + step.spread, 1.0 + step.spread + float(step.curved_spreads.sum())
+        exact = self._regressions.step(row, seen.places)
+        errors = reward - step.means[0], reward - step.means[1], reward - exact.mean
+        scales = (
+            1.0 + step.spread,
+            1.0 + step.spread + float(step.curved_spreads.sum()),
+            1.0 + exact.spread,
+        )
         step.weights[2] -= step.gain * step.gain / scales[0]
         self._move(step, row, errors[0] / scales[0], errors[1] / scales[1])
         u = step.curved_gain
@@ -474,6 +507,8 @@ class Blend:
         precision += seen.waves * seen.waves
         np.divide(1.0, precision, self._spread[row])
         self._accounts[row, 0] += 1.0
+        self._regressions.move(row, exact, errors[2] / scales[2])
+        self._regressions.shrink(row, exact)
         self._judge(reward, errors, scales)
         self._contexts.learn(context)
 
@@ -530,13 +565,15 @@ class Blend:
             )
         )
         self._move(step, row, linear, curved)
+        exact = self._regressions.step(row, seen.places)
+        self._regressions.move(row, exact, within(by, exact.spread, edge - exact.mean))
 
     @property
     def _kind(self) -> str:
         """What must not change between saving and loading."""
         settings = self.settings
         return (
-            f"blend waves={settings.waves} bits={settings.bits}"
+            f"blend of three waves={settings.waves} bits={settings.bits}"
             f" curved_actions={settings.curved_actions}"
             f" reward_scale={float(settings.reward_scale)!r}"
             f" forgetting={float(settings.forgetting)!r}"
@@ -582,40 +619,49 @@ class Blend:
         usual = max(-track.low, track.high, self.settings.reward_scale)
         return min(_OUTLYING * usual, REWARD_MAX)
 
-    def _noises(self) -> tuple[float, float]:
-        """Return the variance of rewards around what either model predicts."""
+    def _noises(self) -> _Each:
+        """Return the variance of rewards around what each model predicts."""
         track = self._track
         doubt = _DOUBT * max(0.0, 1.0 - track.others / _DOUBT)
         count = doubt + track.count
         if not count:
-            return 0.0, 0.0
+            return 0.0, 0.0, 0.0
         believed = doubt * self.settings.reward_scale**2
-        first, second = track.noises
-        return (believed + first) / count, (believed + second) / count
+        wide, curved, exact = track.noises
+        return (
+            (believed + wide) / count,
+            (believed + curved) / count,
+            (believed + exact) / count,
+        )
 
-    def _share(self) -> float:
-        """Return how much the curved model counts, from 0 to 1."""
-        noise = min(self._noises())
+    def _shares(self) -> _Each:
+        """Return how much each model counts: they sum to 1, or to a little less."""
+        noise = 2.0 * min(self._noises())
         if not noise:
-            return 0.5
-        lead = (self._track.losses[0] - self._track.losses[1]) / (2.0 * noise)
-        return 1.0 / (1.0 + math.exp(-bounded(lead, 700.0)))
+            return 0.5, 0.5, 0.0
+        wide, curved, exact = (loss / noise for loss in self._track.losses)
+        exact += _HEAD_START
+        least = min(wide, curved, exact)
+        wide, curved, exact = (math.exp(least - x) for x in (wide, curved, exact))
+        total = wide + curved + exact
+        return _share(wide / total), _share(curved / total), _share(exact / total)
 
-    def _judge(
-        self, reward: float, errors: tuple[float, float], scales: tuple[float, float]
-    ) -> None:
-        """Remember how far either model was off, and forget where that is new."""
+    def _judge(self, reward: float, errors: _Each, scales: _Each) -> None:
+        """Remember how far each model was off, and forget where that is new."""
         track = self._track
-        squares = errors[0] * errors[0], errors[1] * errors[1]
-        noise = squares[0] / scales[0], squares[1] / scales[1]
-        share = self._share()
+        shares = self._shares()
+        wide, curved, exact = (error * error for error in errors)
+        noise = wide / scales[0], curved / scales[1], exact / scales[2]
+        losses, noises = track.losses, track.noises
         track.losses = (
-            _FADE * track.losses[0] + squares[0],
-            _FADE * track.losses[1] + squares[1],
+            _FADE * losses[0] + wide,
+            _FADE * losses[1] + curved,
+            _FADE * losses[2] + exact,
         )
         track.noises = (
-            _NOISE_FADE * track.noises[0] + noise[0],
-            _NOISE_FADE * track.noises[1] + noise[1],
+            _NOISE_FADE * noises[0] + noise[0],
+            _NOISE_FADE * noises[1] + noise[1],
+            _NOISE_FADE * noises[2] + noise[2],
         )
         track.count = _NOISE_FADE * track.count + 1.0
         if track.first is None:
@@ -624,7 +670,7 @@ class Blend:
         apart = abs(reward - track.first)
         track.others += apart > _APART * self.settings.reward_scale
         track.learned += 1
-        off = (1.0 - share) * noise[0] + share * noise[1]
+        off = sum(share * part for share, part in zip(shares, noise, strict=True))
         track.usual += (off - track.usual) / min(float(track.learned), _STEADY)
         if not self.settings.forgetting or not track.usual:
             return
@@ -649,12 +695,14 @@ class Blend:
         self._spread[rows] = 1.0 / self._precision[rows]
         counts = self._accounts[rows, 0]
         np.minimum(counts, 1.0 / by, out=counts)
+        self._regressions.forget(by)
         track = self._track
         track.surprise = 0.0
         track.forgotten += 1
         if track.count > 50.0:
             kept = 50.0 / track.count
-            track.noises = track.noises[0] * kept, track.noises[1] * kept
+            wide, curved, exact = track.noises
+            track.noises = wide * kept, curved * kept, exact * kept
             track.count = 50.0
 
     def _row_for(self, action: Action) -> int:
@@ -667,8 +715,10 @@ class Blend:
         source = self._row_of.get(name, _UNKNOWN)
         theta, spread = self._theta[source].copy(), self._spread[source].copy()
         covariance = self._covariance[source].copy()
+        exact = self._regressions.learned(source)
         row = self._row(action.name)
         if source != _UNKNOWN:
+            self._regressions.begin(row, exact, doubt)
             part = np.float32(doubt)
             self._theta[row] = theta
             self._precision[row] = 1.0 / (spread + part * (1.0 - spread))
@@ -715,6 +765,7 @@ class Blend:
         self._precision[row] = self._spread[row] = 1.0
         self._covariance[row] = np.eye(_BLOCK)
         self._accounts[row] = 0.0
+        self._regressions.clear(row)
         return row
 
     def _grow(self, size: int) -> None:
@@ -738,6 +789,11 @@ class Blend:
         self._spread: FloatArray32 = spread
         self._covariance: FloatArray32 = covariance
         self._accounts: FloatArray = accounts
+        self._regressions.grow(size)
+
+
+def _share(share: float) -> float:
+    return 0.0 if share < _NEGLIGIBLE else share
 
 
 def _read(saved: bytes) -> FloatArray32:

@@ -16,6 +16,7 @@ from policies.learners.vectors import within
 from policies.model import Action, Features, FloatArray
 
 __all__ = [
+    "PLACES",
     "Contexts",
     "ContextsState",
     "Description",
@@ -29,6 +30,10 @@ _LENGTH = 0.7
 _PRIOR = 9.0
 """The variance that the linear model's sum is believed to have, beside the noise."""
 _CENTRED = 100.0
+_SCALED = 20.0
+_OUTLYING = 10.0
+PLACES = 64
+"""How many numbers can have places of their own, the constant among them."""
 _SQUARE_MAX = 9.0
 _NAMES_MAX = 65_536
 _LAYOUTS_MAX = 1 << 20
@@ -49,6 +54,8 @@ class Seen(NamedTuple):
         square: The squared length of the context.
         steady: 1 where it is the same whenever it is there, 0 where it varies; of the
             same shape as `x`.
+        places: 1, and the first names' values by their deviation, shape (n_places,)
+            with at most 64.
     """
 
     numbers: NDArray[np.int64]
@@ -56,6 +63,7 @@ class Seen(NamedTuple):
     waves: NDArray[np.float32]
     square: float
     steady: FloatArray
+    places: NDArray[np.float32]
 
 
 class ContextsState(msgspec.Struct, array_like=True):
@@ -82,6 +90,7 @@ class _Layout(NamedTuple):
         followed: The names of those that do.
         known: Whether all of those are followed.
         rows: Where the moments of each are.
+        placed: Which of them have places.
         numbers: A hash for what is always there and for each of them.
         weights: What its waves are made with, shape (n_pairs, n_followed).
     """
@@ -90,6 +99,7 @@ class _Layout(NamedTuple):
     followed: tuple[str, ...]
     known: bool
     rows: NDArray[np.intp]
+    placed: NDArray[np.intp]
     numbers: NDArray[np.int64]
     weights: NDArray[np.float32]
 
@@ -98,12 +108,16 @@ class _Usual(NamedTuple):
     """What values under some names are moved by, and then divided by.
 
     Attributes:
+        shift: What they are moved by.
+        deviation: What they are divided by, at least 1.
+        narrow: What those with places are divided by after that.
         steady: As `Seen` has it.
     """
 
     shift: FloatArray
     deviation: FloatArray
     steady: FloatArray
+    narrow: FloatArray
 
 
 class _Read(NamedTuple):
@@ -119,6 +133,9 @@ class Contexts:
 
     A number that varies is moved by its mean so far, and divided by its deviation
     where that is above 1. The whole is divided by how long contexts usually are.
+
+    The first 63 names have places of their own. There, a number that varies is divided
+    by its deviation whatever that is, so that none is too small to be heard.
 
     The direction of a feature in the space of waves follows from its name, so that
     names never meet in one place.
@@ -152,6 +169,11 @@ class Contexts:
         self._moments = np.zeros((3, len(moments) + 64))
         self._moments[:, 1 : len(moments) + 1] = moments.T
         self._square, self._count = read.square, read.count
+
+    @property
+    def width(self) -> int:
+        """How many places there are: one for each of the first names, and one more."""
+        return min(len(self._row_of) + 1, PLACES)
 
     def share(self, other: Contexts) -> None:
         """Use what another knows of names, and let it use what is found out here."""
@@ -213,7 +235,7 @@ class Contexts:
 
     def _see(self, names: tuple[str, ...], layout: _Layout, values: FloatArray) -> Seen:
         known = self._usual.get(names) or self._new_usual(names, layout)
-        shift, deviation, steady = known
+        shift, deviation, steady, narrow = known
         usual = values - shift
         usual /= deviation
         square = float(usual.dot(usual))
@@ -228,7 +250,12 @@ class Contexts:
         x = np.empty(len(usual) + 1)
         x[0] = 1.0
         np.multiply(usual, math.sqrt(_PRIOR) / length, x[1:])
-        return Seen(layout.numbers, x, waves.ravel(), square, steady)
+        places = np.zeros(self.width, np.float32)
+        places[0] = 1.0
+        placed = layout.placed
+        scaled = (usual[placed] / narrow).clip(-_OUTLYING, _OUTLYING)
+        places[layout.rows[placed]] = scaled
+        return Seen(layout.numbers, x, waves.ravel(), square, steady, places)
 
     def _new_usual(self, names: tuple[str, ...], layout: _Layout) -> _Usual:
         """Return what values under the names are moved and divided by so far."""
@@ -241,7 +268,9 @@ class Contexts:
         deviation[constant] = 1.0
         steady = np.ones(len(shift) + 1)
         steady[1:] = constant
-        usual = _Usual(shift, deviation, steady)
+        narrow = np.sqrt((squares + _SCALED) / (count + _SCALED)) / deviation
+        narrow[constant] = 1.0
+        usual = _Usual(shift, deviation, steady, narrow[layout.placed])
         self._usual[names] = usual
         return usual
 
@@ -282,6 +311,7 @@ class Contexts:
             followed=followed,
             known=bool(rows.all()),
             rows=rows,
+            placed=np.flatnonzero((rows != _UNKNOWN) & (rows < PLACES)),
             numbers=np.array([_NOTHING, *(each.number for each in named)], np.int64),
             weights=weights,
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import quality
 from benchmarks.problems import SETS, WORLDS, Problem, read_set, set_problem
 from benchmarks.quality import OURS, play
-from benchmarks.rivals import RIVALS, Ours
+from benchmarks.rivals import RIVALS, Ours, Rival
 from policies.model import Action, Features
 
 
@@ -91,7 +93,61 @@ def test_a_world_is_the_same_for_all_policies(problem: Problem) -> None:
 
 @pytest.mark.parametrize("name", ["vw_squarecb", "vw_egreedy"])
 def test_a_rival_plays_by_the_same_rules(name: str) -> None:
-    result = play(RIVALS[name](), set_problem("phishing"), seed=0, rows=200)
+    result = play(RIVALS[name].make(), set_problem("phishing"), seed=0, rows=200)
 
     assert 0.5 < result.reward <= 1.0
     assert 0.0 < result.least <= 1.0
+
+
+@pytest.mark.parametrize("name", list(RIVALS))
+def test_every_installed_rival_learns(name: str) -> None:
+    rival = RIVALS[name]
+    if not rival.installed:
+        pytest.skip(f"{rival.package} is not installed")
+
+    result = play(rival.make(), set_problem("phishing"), seed=0, rows=60)
+
+    assert 0.3 < result.reward <= 1.0
+
+
+def test_ours_and_the_plain_policy_of_the_same_settings_earn_the_same() -> None:
+    problem = set_problem("phishing")
+
+    ours, theirs = (
+        play(chooser, problem, seed=0, rows=300)
+        for chooser in (Ours(OURS["twin_linucb"]), RIVALS["numpy_linucb"].make())
+    )
+
+    # They differ in which of equals is taken first.
+    assert ours.reward == pytest.approx(theirs.reward, abs=0.02)
+
+
+def test_what_is_not_installed_is_said_and_what_others_earned_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gone = Rival(RIVALS["gittins"].make, "no_such_package")
+    monkeypatch.setitem(RIVALS, "gittins", gone)
+    asked = ["twin_linucb", "numpy_linucb", "gittins"]
+
+    for _ in range(2):
+        quality.run(
+            seeds=1,
+            rival_seeds=1,
+            rows=20,
+            sets="phishing",
+            policies=",".join(asked),
+            fresh=False,
+            worlds=False,
+            workers=1,
+        )
+
+    folder = tmp_path / "build" / "bench"
+    report = json.loads((folder / "quality.json").read_text())
+    assert report["gittins"] == {"not_installed": "no_such_package"}
+    (pair,) = report["pairs"]
+    assert (pair["ours"], pair["theirs"]) == ("twin_linucb", "numpy_linucb")
+    assert set(pair["sets"]) == {"phishing"}
+    assert len(json.loads((folder / "rivals.json").read_text())) == 1
+    assert "gittins (no_such_package)" in capsys.readouterr().out
+    assert (folder / "quality.svg").exists()

@@ -16,6 +16,7 @@ def seen(x: list[float], steady: list[float] | None = None) -> Seen:
         np.zeros(64, np.float32),
         1.0,
         np.ones(length) if steady is None else np.array(steady),
+        np.ones(1, np.float32),
     )
 
 

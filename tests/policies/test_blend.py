@@ -296,3 +296,17 @@ def test_rows_grow_with_actions() -> None:
     saved = learner.save()
 
     assert saved == Blend.load(SMALL, saved).save()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rare_accepts_are_averaged_though_many_features_are_always_there(
+    seed: int,
+) -> None:
+    context = (("constant", 1.0), *((f"always{at}", 1.0) for at in range(40)))
+    draws = np.random.default_rng(seed).random(500)
+    rewards = [*(draws < 0.04).astype(float).tolist(), 1.0]
+
+    learner = teach(Blend(SMALL), [(context, TEA, reward) for reward in rewards])
+
+    mean = learner.believe(context, [TEA]).mean.item()
+    assert mean == pytest.approx(np.mean(rewards), abs=0.005)
