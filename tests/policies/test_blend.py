@@ -310,3 +310,21 @@ def test_rare_accepts_are_averaged_though_many_features_are_always_there(
 
     mean = learner.believe(context, [TEA]).mean.item()
     assert mean == pytest.approx(np.mean(rewards), abs=0.005)
+
+
+@pytest.mark.parametrize("waves", [64, 128])
+def test_what_was_found_out_before_changes_nothing_that_is_expected(
+    waves: int,
+) -> None:
+    rows = [(at(n / 40.0), (TEA, JAM)[n % 2], float(n % 3 == 0)) for n in range(40)]
+    before = teach(Blend(BlendSettings(waves=waves, bits=12)), rows[:20])
+    blob = teach(Blend(SMALL), rows).save()
+
+    alone = Blend.load(SMALL, blob)
+    following = Blend.load(SMALL, blob, before)
+
+    expected = alone.score(at(0.3), [TEA, JAM, offer("new")])
+    assert expected.tolist() == (
+        following.score(at(0.3), [TEA, JAM, offer("new")]).tolist()
+    )
+    assert alone.save() == following.save()
