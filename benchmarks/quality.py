@@ -402,7 +402,7 @@ def _show_pairs(pairs: list[dict[str, Any]], columns: list[str]) -> None:
         return
     title = "The same policy, ours / theirs"
     table = Table(title=title, box=box.HEAVY_HEAD, title_justify="left")
-    table.add_column("theirs")
+    table.add_column("theirs", no_wrap=True)
     for column in (*columns, "mean"):
         table.add_column(column, justify="right")
     for pair in pairs:
