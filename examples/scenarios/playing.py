@@ -94,7 +94,8 @@ class _Stage:
 
     async def _learned(self, number: int, learning: Learning) -> AsyncIterator[Row]:
         """Let a server learn of users whose wishes the script knows."""
-        settings = by_learning(self._scenario.script.rewards)
+        rewards = self._scenario.script.rewards
+        settings = by_learning(rewards, learning.explores)
         clock = Clock(self._clock.now_ms)
         prepared = self._prepare(learning.under)
         async with serving(prepared, f"learning {number}", clock, settings) as served:

@@ -326,6 +326,8 @@ class Learning(_Part, frozen=True):
         case: Which of the scenario's cases it shows.
         asks: How many of each group ask, each of them a new user.
         under: The variation of the catalogue that is in use.
+        explores: The share of decisions that try any offer, 0 to 1; a hundredth, as by
+            default, if left out.
         groups: Those who ask, in turn, by name.
     """
 
@@ -334,6 +336,7 @@ class Learning(_Part, frozen=True):
     asks: int
     groups: dict[str, Group]
     under: str = ""
+    explores: float = 0.01
 
 
 class Year(_Part, frozen=True):

@@ -22,7 +22,7 @@ from opportune.v1 import (
     UserServiceStub,
 )
 from policies.catalogue import Catalogue
-from policies.policy import Policy, PolicySettings
+from policies.policy import EpsilonGreedy, Policy, PolicySettings
 from policies.rewards import RewardSettings
 from server.accounting import revenue
 from server.activation import load
@@ -234,9 +234,10 @@ def by_priority(rewards: RewardSettings) -> Settings:
     return msgspec.structs.replace(read_settings(_SETTINGS), rewards=rewards)
 
 
-def by_learning(rewards: RewardSettings) -> Settings:
+def by_learning(rewards: RewardSettings, explores: float = 0.01) -> Settings:
     """Return settings by which the default policy decides, and learns."""
-    return msgspec.structs.replace(by_priority(rewards), policy=PolicySettings())
+    policy = PolicySettings(exploration=EpsilonGreedy(explores))
+    return msgspec.structs.replace(by_priority(rewards), policy=policy)
 
 
 async def _services(settings: Settings, catalogue: Catalogue, clock: Clock) -> Services:
