@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.coverage import CASES, Case, measure
-from policies.estimators import (
+from policies.intervals import (
     Estimate,
     dr,
     importance_weights,
