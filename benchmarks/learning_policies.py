@@ -15,7 +15,8 @@ evaluator
     updates     how long the run is that it values, and `observed`, how many of its
                 rewards were the log's own
     rmse        of its value against the mean of many online runs of that length
-    rmse_run    of its value against one such run, which is noisy itself
+    noise       how far one such run is from that mean
+    rmse_run    of its value against one such run, `noise` and all
     coverage    how often its interval holds the former, and coverage_run the latter
 """
 
@@ -305,10 +306,11 @@ def run(
 
 def _summary(made: list[dict[str, float]], curves: FloatArray) -> dict[str, float]:
     """Return how far the values of an evaluator are from the truth."""
-    errors, run_errors, held, run_held = [], [], [], []
+    errors, run_errors, held, run_held, noises = [], [], [], [], []
     for seed, numbers in enumerate(made):
         at = min(max(round(numbers["updates"]), 1), curves.shape[1]) - 1
         truth, single = curves[:, at].mean(), curves[seed % len(curves), at]
+        noises.append(curves[:, at].std(ddof=1))
         errors.append(numbers["value"] - truth)
         run_errors.append(numbers["value"] - single)
         held.append(float(numbers["low"] <= truth <= numbers["high"]))
@@ -319,6 +321,7 @@ def _summary(made: list[dict[str, float]], curves: FloatArray) -> dict[str, floa
         "violations": mean(numbers["violations"] for numbers in made),
         "bias": float(np.mean(errors)),
         "rmse": float(np.sqrt(np.mean(np.square(errors)))),
+        "noise": float(np.mean(noises)),
         "rmse_run": float(np.sqrt(np.mean(np.square(run_errors)))),
         "coverage": mean(held),
         "coverage_run": mean(run_held),
@@ -328,8 +331,8 @@ def _summary(made: list[dict[str, float]], curves: FloatArray) -> dict[str, floa
 
 def _show(report: Any, names: list[str]) -> None:
     table = Table(title="Evaluating a policy that learns", box=box.HEAVY_HEAD)
-    fields = ("updates", "observed", "violations", "bias", "rmse", "rmse_run")
-    rates = ("coverage", "coverage_run", "width")
+    fields = ["updates", "observed", "violations", "bias", "rmse", "noise", "rmse_run"]
+    rates = ["coverage", "coverage_run", "width"]
     for title in ("log", "evaluator", *fields, *rates):
         table.add_column(title, justify="left" if title == "log" else "right")
     for name, kind in product(names, ("uniform", "skewed")):
