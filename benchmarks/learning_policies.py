@@ -54,7 +54,15 @@ from policies.estimators.learning import (
 )
 from policies.model import FloatArray
 
-__all__ = ["EVALUATORS", "EpsilonLinUCB", "Log", "logged", "online", "run"]
+__all__ = [
+    "EVALUATORS",
+    "EpsilonLinUCB",
+    "Log",
+    "logged",
+    "online",
+    "run",
+    "summary_of",
+]
 
 _FOLDER = Path("build/bench")
 _out = Console(highlight=False, width=140)
@@ -186,8 +194,14 @@ def logged(name: str, seed: int, rows: int, *, skewed: bool) -> Log:
     chosen = (ends < rng.random(n)[:, None]).sum(axis=1).clip(0, n_actions - 1)
     rewards = (chosen == labels).astype(float)
     folds = rng.integers(5, size=n)
+    weights = 1.0 / probabilities[np.arange(n), chosen]
     values = cross_fit_smooth(
-        contexts[:, 1:], chosen, rewards, folds, n_actions=n_actions
+        contexts[:, 1:],
+        chosen,
+        rewards,
+        folds,
+        n_actions=n_actions,
+        weights=weights,
     )
     steps = [
         Step(
@@ -284,7 +298,7 @@ def run(
         "runs": runs,
         **{
             f"{name} {kind}": {
-                title: _summary(
+                title: summary_of(
                     [
                         dict(found[name, kind, seed, rows])[title]
                         for seed in range(seeds)
@@ -304,7 +318,7 @@ def run(
     _out.print(f"{file}")
 
 
-def _summary(made: list[dict[str, float]], curves: FloatArray) -> dict[str, float]:
+def summary_of(made: list[dict[str, float]], curves: FloatArray) -> dict[str, float]:
     """Return how far the values of an evaluator are from the truth."""
     errors, run_errors, held, run_held, noises = [], [], [], [], []
     for seed, numbers in enumerate(made):
