@@ -165,8 +165,7 @@ class _Fitted:
         if A[0, 0] > 0:
             mean = b[0] / A[0, 0]
         else:
-            count = self._sums[1][kept].sum()
-            mean = self._sums[0][kept].sum() / count if count else 0.0
+            mean = self._sums[0][kept].sum() / self._sums[1][kept].sum()
         target = b - mean * A[0]
         theta = np.linalg.solve(A + self._ridge * np.eye(len(A)), target)
         return lambda F: np.asarray(mean + F @ theta)
@@ -189,15 +188,6 @@ def _rising(
         steps.append((weight, place, value))
     _, places, values = np.array(steps).T
     return places, values
-
-
-def _ridge(
-    F: FloatArray, rewards: FloatArray, ridge: float, *, usual: float
-) -> tuple[float, FloatArray]:
-    """Return a mean and weights; the usual mean where there is no row."""
-    mean = float(rewards.mean()) if len(rewards) else float(usual)
-    A = F.T @ F + ridge * np.eye(F.shape[1])
-    return mean, np.asarray(np.linalg.solve(A, F.T @ (rewards - mean)))
 
 
 def _features(X: FloatArray, waves: int, length: float, seed: int) -> FloatArray:
