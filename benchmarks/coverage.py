@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from policies.estimators import Estimate, dr, ips, snips
+from policies.intervals import Estimate, dr, ips, snips
 from policies.model import FloatArray
 
 __all__ = ["CASES", "ESTIMATORS", "Case", "Coverage", "World", "measure"]

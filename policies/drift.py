@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from policies.entropy import selection_entropy
-from policies.estimators import mean_of
+from policies.intervals import mean_of
 from policies.model import FeatureValue
 
 __all__ = ["PSI_MAX", "collapsed", "entropy_of", "psi", "stability"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from policies.estimators import mean_of
+from policies.intervals import mean_of
 from policies.learners.base import Learner
 from policies.model import Action, Features
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from policies.estimators import Estimate
+from policies.intervals import Estimate
 
 __all__ = [
     "CHAMPION",

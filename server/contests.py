@@ -18,7 +18,7 @@ import structlog
 
 from policies.catalogue import Catalogue
 from policies.engine import decide, past_of
-from policies.estimators import Estimate, difference
+from policies.intervals import Estimate, difference
 from policies.model import NO_OFFER, PROBABILITY_UNITS, Decision
 from policies.policy import Policy, PolicySettings
 from policies.promotion import Lineup, Standing, Verdict, judge, standing

@@ -2,7 +2,7 @@
 
 Of each decision that has a reward, the log holds which actions were eligible and how
 likely each was to be chosen. A target policy is asked for its own distribution over
-the same actions, and `policies.estimators` weighs the rewards with the ratio.
+the same actions, and `policies.intervals` weighs the rewards with the ratio.
 
 The actions are those that were left after the gates. What a target policy would have
 done to the histories of users, and so to later gates, is not part of the answer: the
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.errors import FileError, OpportuneError
-from policies.estimators import Estimate, dr, importance_weights, ips, mean_of, snips
 from policies.features import context_features
 from policies.identity import root_of
+from policies.intervals import Estimate, dr, importance_weights, ips, mean_of, snips
 from policies.learners.linucb import LinUCBSettings
 from policies.model import (
     NO_OFFER,

@@ -11,14 +11,14 @@ import numpy as np
 from examples.hillstrom.customers import OFFERS, Customer
 from examples.hillstrom.traffic import IN_FLIGHT, Answer, Traffic
 from policies.catalogue import Catalogue
-from policies.estimators import (
+from policies.features import context_features
+from policies.intervals import (
     Estimate,
     importance_weights,
     mean_interval,
     mean_of,
     snips,
 )
-from policies.features import context_features
 from policies.model import Context
 from policies.reward_model import cross_fit
 

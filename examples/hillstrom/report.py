@@ -11,7 +11,7 @@ import msgspec
 from rich.table import Table
 
 from examples.hillstrom.figures import Curve, GetOffer, Row, ci95, row_json
-from policies.estimators import Estimate
+from policies.intervals import Estimate
 from simulator.evaluation import Value
 
 mpl.use("Agg")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.estimators import Estimate, difference
+from policies.intervals import Estimate, difference
 from policies.promotion import (
     PromotionSettings,
     Standing,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.estimators import dr, ips
 from policies.hashing import hashed
+from policies.intervals import dr, ips
 from policies.model import Features, FloatArray
 from policies.reward_model import IntArray, cross_fit, fold_of
 
