@@ -7,10 +7,6 @@ notion of near, and both are IPS with other weights.
 
 They look at all weights of a log before they weigh a row. Parts of a log do not add up,
 unless all are weighed with the same `Calibration`.
-
-References:
-    N. Karampatziakis, J. Langford and P. Mineiro. Empirical likelihood for contextual
-    bandits. NeurIPS 2020, https://arxiv.org/abs/1906.03323.
 """
 
 from __future__ import annotations
@@ -102,12 +98,18 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 def cressie_read(
     rows: Rows, weight_max: float = math.inf, *, calibration: Calibration | None = None
 ) -> Terms:
-    """Calibrated by the Cressie–Read divergence of power −2, which has a closed form.
+    """Empirical likelihood in closed form: the mean of (w·(a + b·w) + missing)·r.
+
+    a and b are such that the divergence of Cressie and Read of power −2 is least.
 
     Args:
         rows: The rows.
         weight_max: The largest weight that any row could have had, as far as known.
         calibration: What all parts of a log are weighed with; from these rows without.
+
+    References:
+        N. Karampatziakis, J. Langford and P. Mineiro. Empirical likelihood for
+        contextual bandits. NeurIPS 2020, https://arxiv.org/abs/1906.03323.
     """
     if calibration is None:
         sums = WeightSums.of(rows.weights)
@@ -118,12 +120,18 @@ def cressie_read(
 def mle(
     rows: Rows, weight_max: float = math.inf, *, calibration: Calibration | None = None
 ) -> Terms:
-    """Calibrated by maximum empirical likelihood.
+    """Empirical likelihood: the mean of (w / (a + b·w) + missing)·r.
+
+    a and b are such that the likelihood is largest.
 
     Args:
         rows: The rows.
         weight_max: The largest weight that any row could have had, as far as known.
         calibration: What all parts of a log are weighed with; from these rows without.
+
+    References:
+        N. Karampatziakis, J. Langford and P. Mineiro. Empirical likelihood for
+        contextual bandits. NeurIPS 2020, https://arxiv.org/abs/1906.03323.
     """
     if calibration is None:
         calibration = mle_calibration(rows.weights, weight_max=weight_max)

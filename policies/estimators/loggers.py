@@ -3,10 +3,6 @@
 Plain IPS divides by the propensity of the policy that happened to decide. That is
 unbiased, and needlessly noisy where a policy of old hardly ever did what the target
 does: what the others would have done there is known too.
-
-References:
-    A. Agarwal, S. Basu, T. Schnabel and T. Joachims. Effective evaluation using logged
-    bandit feedback from multiple loggers. KDD 2017, https://arxiv.org/abs/1703.06180.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ def mixture_propensities(by_logger: FloatArray, shares: FloatArray) -> FloatArra
     """Return how likely the log as a whole was to hold each action taken.
 
     Weights over these make IPS the balanced estimator of several loggers, and every
-    other estimator better behaved. Its variance is never above plain IPS.
+    other estimator better behaved (balanced IPS, of the paper that `multi_ips` cites).
 
     Args:
         by_logger: Each logging policy's probability of the action taken, whoever
@@ -60,6 +56,11 @@ def multi_ips(rows: Rows, shares: FloatArray | None = None) -> Terms:
         rows: The rows, with `loggers`.
         shares: λ, shape (n_loggers,), summing to 1; `logger_shares` of these rows
             without, and then parts of a log do not add up.
+
+    References:
+        A. Agarwal, S. Basu, T. Schnabel and T. Joachims. Effective evaluation using
+        logged bandit feedback from multiple loggers. KDD 2017,
+        https://arxiv.org/abs/1703.06180.
     """
     loggers = column(rows, "loggers")
     weighted = rows.weights * rows.rewards

@@ -27,7 +27,7 @@ def replay(rows: Rows) -> Terms:
 
 
 def rejection(rows: Rows, weight_max: float | None = None) -> Terms:
-    """The mean reward of the rows accepted with probability w / w_max.
+    """Rejection sampling: the mean of r where a row is accepted, with chance w / w_max.
 
     What is accepted is a sample of the target's own decisions, to be used by whatever
     needs one. As an estimate it is SNIPS with the noise of the draws added.

@@ -115,7 +115,7 @@ def dros(rows: Rows, limit: float = 100.0) -> Terms:
 
 
 def subgaussian_dr(rows: Rows, shrinkage: float = 0.05) -> Terms:
-    """DR with weights w / (1 − λ + λ·w).
+    """Subgaussian DR: the mean of v + w / (1 − λ + λ·w)·(r − q).
 
     Args:
         rows: The rows, with values of a model.
