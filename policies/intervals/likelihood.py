@@ -118,8 +118,8 @@ def _bound(
     if math.isinf(weight):
         centre = sign * (reward + (moments.wr - moments.w * reward) / n)
         squares = reward * reward * moments.ww - 2 * reward * moments.wwr + moments.wwrr
-        spread = (reward * moments.w - moments.wr) ** 2 / (n * (1 + n)) - squares / (
-            1 + n
+        spread = _apart(
+            (reward * moments.w - moments.wr) ** 2 / (n * (1 + n)), squares / (1 + n)
         )
         return _minus_root(centre, spread, likely + 1 / (2 * n))
     w = (weight + moments.w) / (1 + n)
@@ -132,8 +132,14 @@ def _bound(
         return math.inf
     along = wwr - w * wr
     centre = wr + (1 - w) * along / variance
-    spread = along * along / variance - (wwrr - wr * wr)
+    spread = _apart(along * along / variance + wr * wr, wwrr)
     return _minus_root(centre, spread, likely + (1 - w) ** 2 / variance / 2)
+
+
+def _apart(one: float, other: float) -> float:
+    """Return the difference; none where it is no more than their rounding."""
+    difference = one - other
+    return 0.0 if abs(difference) <= _ROUNDING * abs(other) else difference
 
 
 def _minus_root(centre: float, spread: float, likely: float) -> float:
