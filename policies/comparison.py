@@ -55,7 +55,7 @@ __all__ = [
     "leader",
 ]
 
-_DRAWS = 20_000
+_DRAWS = 10_000
 
 Lead = Literal["better", "worse", "open"]
 

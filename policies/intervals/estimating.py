@@ -34,7 +34,7 @@ from policies.intervals.sums import (
     usual_worst,
 )
 from policies.model import FloatArray
-from policies.overlap import Assessment, Overlap, OverlapSettings, assess
+from policies.overlap import Assessment, Overlap, OverlapSettings, assess, worse
 
 __all__ = ["KINDS", "Kind", "estimate", "estimate_sums", "mean_of", "rate_of"]
 
@@ -262,6 +262,8 @@ def _estimate(
         low = max(low, subject.reward_range[0])
         high = min(high, subject.reward_range[1])
     found = _assess(subject, settings)
+    if reference is not None and not low <= value <= high:
+        found = _off(found)
     return Estimate(
         value=value,
         low=min(low, value),
@@ -292,6 +294,12 @@ def _assess(subject: _Subject, settings: OverlapSettings | None) -> Assessment:
         mean_error=error,
         users=clusters.occupied,
     )
+
+
+def _off(found: Assessment) -> Assessment:
+    """Return the assessment of an estimate that its reference leaves out."""
+    doubt = "it is biased here: its reference says something else for certain"
+    return Assessment(worse(found.verdict, "weak"), (*found.doubts, doubt), None)
 
 
 def _student(subject: _Subject, confidence: float, seed: int) -> Interval:

@@ -7,6 +7,7 @@ is always the same.
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from policies.estimators import ESTIMATORS, Rows
 from policies.intervals import (
     KINDS,
     SHARDS,
+    Estimate,
     Kind,
     Sums,
     estimate,
@@ -281,6 +283,25 @@ def test_a_biased_estimate_has_the_interval_of_its_reference_and_holds_itself() 
         reference_worst=worst,
     )
     assert (again.low, again.high) == pytest.approx((found.low, found.high))
+
+
+def test_a_biased_estimate_that_its_reference_leaves_out_is_doubted() -> None:
+    rows, keys = log()
+    off = msgspec.structs.replace(rows, target_values=np.full(len(keys), 0.9))
+    assert "it is biased here" in _direct(off, keys).doubts[-1]
+    assert _direct(off, keys).verdict == "weak"
+    assert _direct(rows, keys).verdict == "usable"
+
+
+def _direct(rows: Rows, keys: np.ndarray) -> Estimate:
+    by = ESTIMATORS["snips"](rows)
+    return estimate(
+        ESTIMATORS["dm"](rows),
+        keys,
+        weights=rows.weights,
+        rewards=rows.rewards,
+        reference=by,
+    )
 
 
 def test_rows_of_few_users_say_less() -> None:
