@@ -44,7 +44,18 @@ from policies.intervals.student import gaussian
 from policies.intervals.sums import rows_of
 from policies.model import FloatArray
 
-__all__ = ["GRID", "PEERS", "Case", "Cell", "World", "holm", "main", "measure"]
+__all__ = [
+    "GRID",
+    "PEERS",
+    "Case",
+    "Cell",
+    "World",
+    "holm",
+    "main",
+    "measure",
+    "peeked",
+    "write",
+]
 
 SEGMENTS = 50
 CONFIDENCE = 0.95
@@ -502,6 +513,13 @@ def main(
         watch=lambda cases: track(cases, "logging", console=console),
     )
     _print(console, cells)
+    write(cells, out, repeats=repeats, seed=seed)
+    _plot(cells, out.with_suffix(".svg"))
+    console.print(f"written to {out} and {out.with_suffix('.svg')}")
+
+
+def write(cells: list[Cell], out: Path, *, repeats: int, seed: int) -> None:
+    """Write the cells as JSON."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(
         json.dumps(
@@ -514,12 +532,11 @@ def main(
             }
         )
     )
-    _plot(cells, out.with_suffix(".svg"))
-    console.print(f"written to {out} and {out.with_suffix('.svg')}")
 
 
 def _plain(cell: Cell) -> dict[str, object]:
-    made = asdict(cell) | {"covered": cell.covered}
+    biased = cell.estimator in REFERENCES
+    made = asdict(cell) | {"covered": cell.covered, "biased": biased}
     del made["widths"]
     return made
 

@@ -28,6 +28,8 @@ __all__ = [
 
 _TINY = 1e-300
 _STEPS_MAX = 100_000
+_DF_MANY = 10
+_NEWTON_STEPS = 8
 
 
 def normal_quantile(confidence: float) -> float:
@@ -57,11 +59,19 @@ def t_quantile(confidence: float, df: float) -> float:
         >>> round(t_quantile(0.95, 30), 4)
         2.0423
     """
-    normal_quantile(confidence)
-    return math.sqrt(f_quantile(1 - confidence, df))
+    z, alpha = normal_quantile(confidence), 1 - confidence
+    if df < _DF_MANY:
+        high = 1.0
+        while _t_tail(high, df) > alpha:
+            high *= 2.0
+        return halve(lambda x: alpha - _t_tail(x, df), 0.0, high)
+    # From the first terms of its expansion around the normal one, by Newton's steps.
+    x = z + (z**3 + z) / (4 * df)
+    for _ in range(_NEWTON_STEPS):
+        x += (_t_tail(x, df) - alpha) / (2 * _t_density(x, df))
+    return x
 
 
-@lru_cache(maxsize=1_000)
 def f_quantile(alpha: float, df: float) -> float:
     """Return what F with 1 and so many degrees of freedom exceeds that often.
 
@@ -69,14 +79,18 @@ def f_quantile(alpha: float, df: float) -> float:
         alpha: How often, in (0, 1).
         df: Degrees of freedom of the denominator, above 0.
     """
-    high = 1.0
-    while _f_tail(high, df) > alpha:
-        high *= 2.0
-    return halve(lambda x: alpha - _f_tail(x, df), 0.0, high)
+    return t_quantile(1 - alpha, df) ** 2
 
 
-def _f_tail(x: float, df: float) -> float:
-    return beta_cdf(df / (df + x), df / 2, 0.5)
+def _t_tail(x: float, df: float) -> float:
+    """Return how often Student's t is further from 0 than x."""
+    return beta_cdf(df / (df + x * x), df / 2, 0.5)
+
+
+def _t_density(x: float, df: float) -> float:
+    log = math.lgamma((df + 1) / 2) - math.lgamma(df / 2)
+    log -= (df + 1) / 2 * math.log1p(x * x / df) + math.log(df * math.pi) / 2
+    return math.exp(log)
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
