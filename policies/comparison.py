@@ -312,9 +312,8 @@ def _largest(pairs: Sequence[Clusters], confidence: float, seed: int) -> float:
     """Return what the largest of several leads by chance stays below so often."""
     moved = np.stack([influence(pair, controlled=True) for pair in pairs])
     errors = np.sqrt((moved * moved).sum(axis=1))
-    moved = moved[errors > 0] / errors[errors > 0, np.newaxis]
-    if not len(moved):
-        return normal_quantile(confidence)
+    # Two policies that are one and the same lead by nothing, ever.
+    moved = moved / np.where(errors > 0, errors, 1.0)[:, np.newaxis]
     values, vectors = np.linalg.eigh(moved @ moved.T)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     drawn = normals(seed, (_DRAWS, len(moved)))
@@ -359,8 +358,6 @@ def _rows_to_tell(difference: Estimate) -> int | None:
     if value == 0 or not difference.low <= 0 <= difference.high:
         return None
     half = value - difference.low if value > 0 else difference.high - value
-    if not math.isfinite(half):
-        return None
     return math.ceil(difference.n * (half / value) ** 2)
 
 

@@ -283,15 +283,12 @@ def _estimate(
 
 def _assess(subject: _Subject, settings: OverlapSettings | None) -> Assessment:
     clusters = subject.clusters
-    error = None
-    if clusters.weights is not None:
-        of_weights = Clusters(clusters.n, clusters.weights, None, None, None)
-        error = standard_error(of_weights)
+    of_weights = Clusters(clusters.n, clusters.weights, None, None, None)
     return assess(
         subject.overlap,
         weight_max=subject.weight_max,
         settings=settings,
-        mean_error=error,
+        mean_error=standard_error(of_weights),
         users=clusters.occupied,
     )
 

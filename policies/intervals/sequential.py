@@ -102,8 +102,6 @@ def _lower(earned: FloatArray, alpha: float) -> float:
     highest = min(1.0, total / t)
     if lacking(0.0) >= 0:
         return 0.0
-    if lacking(highest) <= 0:
-        return highest
     return halve(lacking, 0.0, highest)
 
 

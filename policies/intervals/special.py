@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _TINY = 1e-300
-_STEPS_MAX = 100_000
+_STEPS_MAX = 10_000
 _DF_MANY = 10
 _NEWTON_STEPS = 8
 
@@ -105,15 +105,14 @@ def beta_quantile(p: float, a: float, b: float) -> float:
 
 def halve(rising: Callable[[float], float], low: float, high: float) -> float:
     """Return where a rising function passes 0 between two points."""
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
+    middle = (low + high) / 2
+    while low < middle < high:
         if rising(middle) < 0:
             low = middle
         else:
             high = middle
-    return (low + high) / 2
+        middle = (low + high) / 2
+    return middle
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
@@ -145,8 +144,9 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 def _beta_fraction(x: float, a: float, b: float) -> float:
     """Evaluate the continued fraction of the incomplete beta function (Lentz)."""
     c, d = 1.0, _inverse(1 - (a + b) * x / (a + 1))
-    fraction = d
-    for m in range(1, _STEPS_MAX):
+    fraction, step, m = d, 0.0, 0
+    while step != 1.0 and m < _STEPS_MAX:
+        m += 1
         for term in (
             m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
             -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
@@ -155,8 +155,6 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
             c = 1 + term / c or _TINY
             step = c * d
             fraction *= step
-        if abs(step - 1) < 1e-16:
-            break
     return fraction
 
 
@@ -183,24 +181,24 @@ def log_lower_gamma(a: float, x: float) -> float:
 
 def _gamma_series(a: float, x: float) -> float:
     term = total = 1 / a
-    for k in range(1, _STEPS_MAX):
+    k = 0
+    while term > total * 1e-17 and k < _STEPS_MAX:
+        k += 1
         term *= x / (a + k)
         total += term
-        if term < total * 1e-17:
-            break
     return total
 
 
 def _gamma_fraction(a: float, x: float) -> float:
     b = x + 1 - a
     c, d = 1 / _TINY, _inverse(b)
-    fraction = d
-    for k in range(1, _STEPS_MAX):
+    fraction, step, k = d, 0.0, 0
+    while step != 1.0 and k < _STEPS_MAX:
+        k += 1
         term = -k * (k - a)
         b += 2
         d = _inverse(term * d + b)
         c = b + term / c or _TINY
-        fraction *= c * d
-        if abs(c * d - 1) < 1e-16:
-            break
+        step = c * d
+        fraction *= step
     return fraction

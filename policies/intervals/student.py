@@ -20,6 +20,7 @@ References:
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 
@@ -99,9 +100,8 @@ def influence(clusters: Clusters, *, controlled: bool = False) -> FloatArray:
 def _of_mean(clusters: Clusters, row: Row, width: float) -> Interval:
     """Return the interval of a mean of terms, with one more row."""
     augmented = clusters.with_row(row)
-    terms, n, weights = augmented.mean, augmented.n, clusters.weights
-    if terms is None:
-        raise ValueError("this is no mean")
+    terms, n = cast("FloatArray", augmented.mean), augmented.n
+    weights = clusters.weights
     value = float(terms.sum() / n.sum())
     rest = _centred(terms, n)
     squares = width * width
@@ -154,9 +154,8 @@ def _of_ratio(clusters: Clusters, width: float) -> Interval:
     (A − (V − a)·B)² ≤ width²·Var, a quadratic in V − a. What is added varies too, and
     moves A by as much as it moves V·B.
     """
-    over, under, n = clusters.over, clusters.under, clusters.n
-    if over is None or under is None:
-        raise ValueError("this is no ratio")
+    over, under = cast("FloatArray", clusters.over), cast("FloatArray", clusters.under)
+    n = clusters.n
     rows = n.sum()
     b = under.sum() / rows
     # Centred at the value, all is around 0, and free of cancellation.

@@ -5,6 +5,7 @@ A world has a coin for each of three segments; policies differ in what they like
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -104,6 +105,21 @@ def test_equal_policies_are_never_told_apart() -> None:
     assert one.difference.value == 0.0
     assert one.lead == "open"
     assert one.rows_to_tell is None
+    twice = both | {"too": sums(log, NOW, "snips")}
+    assert {one.lead for one in compare(twice, "snips", base="now")} == {"open"}
+
+
+def test_a_log_of_one_user_cannot_say_how_many_rows_would_tell() -> None:
+    log = logged(500, 3)
+    both = {
+        name: msgspec.structs.replace(of, rows=np.eye(1, 2000, 0)[0] * 500)
+        for name, of in {
+            "now": sums(log, NOW, "ips"),
+            "new": sums(log, BEST, "ips"),
+        }.items()
+    }
+    (one,) = compare(both, "ips", base="now", always_valid=True)
+    assert one.lead == "open"
 
 
 def test_the_base_leads_where_it_is_better_than_all() -> None:

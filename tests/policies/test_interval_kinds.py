@@ -27,15 +27,15 @@ from policies.intervals import (
     total,
     worst_rows,
 )
-from policies.intervals.base import Clusters
+from policies.intervals.base import Clusters, Row, Worst
 from policies.intervals.bernstein import bernstein
-from policies.intervals.bootstrap import draws
+from policies.intervals.bootstrap import bootstrap, draws
 from policies.intervals.likelihood import Moments, cressie_read
 from policies.intervals.mixing import normals
 from policies.intervals.rates import clopper_pearson, wilson
 from policies.intervals.sequential import gamma_exponential, mixture
 from policies.intervals.special import beta_cdf, log_lower_gamma, t_quantile
-from policies.intervals.student import gaussian
+from policies.intervals.student import gaussian, influence, spread
 from policies.model import FloatArray
 
 # By agreement, rows and confidence: gaussian, Clopper–Pearson, Cressie–Read, sequence.
@@ -406,3 +406,88 @@ def test_a_ratio_to_something_else_has_fiellers_interval(n: int, seed: int) -> N
     assert found.low <= found.value <= found.high
     assert rewards.min() - 1e-12 <= found.low
     assert found.high <= rewards.max() + 1e-12
+
+
+# --- Where there is next to nothing ---------------------------------------------------
+
+
+def one_cluster(**parts: FloatArray) -> Clusters:
+    none = {"added": None, "over": None, "under": None, "weights": None}
+    return Clusters(n=np.ones(4), **(none | parts))
+
+
+def test_a_ratio_to_what_may_be_nothing_has_no_ends() -> None:
+    matched = np.array([1.0, 0.0, 0.0, 0.0])
+    clusters = one_cluster(added=np.ones(4), over=matched, under=matched)
+    nothing = Row(1.0, 0.0, 0.0, 0.0)
+    assert spread(clusters, Worst(nothing, nothing), 9.0) == (-np.inf, np.inf)
+    assert clusters.mean is None
+    moved = influence(clusters, controlled=True)
+    assert moved == pytest.approx(influence(clusters))
+    sums = bootstrap([clusters], [Worst(nothing, nothing)], 0.95, seed=1, resamples=50)
+    assert sums == [(2.0, 2.0)]
+    never = one_cluster(over=np.zeros(4), under=np.zeros(4))
+    (ends,) = bootstrap([never], [Worst(nothing, nothing)], 0.95, seed=1, resamples=9)
+    assert np.isnan(ends).all()
+
+
+def test_weights_that_do_not_vary_explain_nothing() -> None:
+    terms = np.array([1.0, 0.0, 2.0, 1.0])
+    clusters = one_cluster(added=terms, weights=np.ones(4))
+    assert influence(clusters, controlled=True) == pytest.approx([0.0, -1.0, 1.0, 0.0])
+    plain = one_cluster(added=terms)
+    assert influence(plain, controlled=True) == pytest.approx([0.0, -1.0, 1.0, 0.0])
+    row = Row(added=1.0)
+    assert spread(plain, Worst(row, row), 1.0)[0] < 1.0
+
+
+def test_one_user_has_no_interval_that_holds_for_long() -> None:
+    rows, keys = log(500)
+    found = estimate_sums(
+        sums_of(rows, np.zeros_like(keys)), "ips", kind="always_valid"
+    )
+    assert (found.low, found.high) == (-np.inf, np.inf)
+
+
+def test_a_ratio_beside_a_mean_has_a_worst_row_too() -> None:
+    rows, keys = log()
+    sums = sums_of(rows, keys)
+    guessed, known = (
+        estimate_sums(sums, "sndr", worst=worst)
+        for worst in (None, ESTIMATORS["sndr"](sums.worst_rows()))
+    )
+    assert guessed.value == known.value
+    assert guessed.low < guessed.value < guessed.high
+
+
+def test_sums_without_a_model_have_worst_rows_without_one() -> None:
+    rows, keys = log()
+    plain = Sums.of(
+        {"ips": ESTIMATORS["ips"](rows)},
+        keys,
+        weights=rows.weights,
+        rewards=rows.rewards,
+    )
+    assert (plain + plain).worst_rows().logged_values is None
+    bare = Rows(rewards=rows.rewards, weights=rows.weights)
+    two = worst_rows(bare, weight_max=9.0, reward_range=(0.0, 1.0))
+    assert two.weights.tolist() == [9.0, 9.0]
+    assert two.rewards.tolist() == [0.0, 1.0]
+
+
+def test_weights_that_are_all_one_leave_likelihood_little_to_say() -> None:
+    sure = Moments.of(np.ones(50), np.tile([1.0, 0.0], 25))
+    low, high = cressie_read(sure, 0.95, weight_min=0.0, weight_max=1.0)
+    assert low < 0.5 < high
+    lacking = Moments.of(np.full(50, 0.9), np.tile([1.0, 0.0], 25))
+    low, high = cressie_read(lacking, 0.95)
+    assert low < 0.45 < high == 1.0
+    all_one = cressie_read(sure, 0.95, weight_min=1.0, weight_max=1.0)
+    assert all_one == (0.0, 1.0)
+
+
+def test_a_sequence_of_sure_rewards_ends_at_the_best() -> None:
+    ones = np.ones(3_000)
+    low, high = gamma_exponential(ones, ones, 0.5)
+    assert low <= 1.0
+    assert high == 1.0

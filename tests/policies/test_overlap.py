@@ -82,6 +82,7 @@ def test_the_figures_of_weights_are_what_they_say() -> None:
     assert overlap.mean == pytest.approx(1.0)
     assert overlap.mean_error == pytest.approx(log.std() / 100)
     assert Overlap.of(np.zeros(3)).top_share == 1.0
+    assert Overlap.of(np.append(np.zeros(999), 1.0)).top_share == 1.0
     nothing = Overlap.of(np.zeros(0))
     assert (nothing.ess, nothing.ess_share) == (0.0, 0.0)
     assert np.isnan(nothing.mean)
