@@ -52,6 +52,10 @@ bench: $(VENV)/dev.stamp  ## measure, against the floor and against others
 bench-policies: $(VENV)/dev.stamp  ## measure learners on one core, beside others: ARGS='--rounds 15'
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.policies $(ARGS)
 
+.PHONY: bench-simulator
+bench-simulator: $(VENV)/dev.stamp  ## how fast the simulator is, beside others: ARGS='values --rounds 9'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulator $(ARGS)
+
 .PHONY: bench-quality
 bench-quality: $(VENV)/dev.stamp  ## what policies earn while they learn: SETS=a.csv,b.csv ARGS='--seeds 1'
 	$(BIN)/python -m benchmarks.quality $(if $(SETS),--sets $(SETS) --no-worlds) $(ARGS)
@@ -82,7 +86,7 @@ scenarios: $(VENV)/dev.stamp  ## play the offer patterns of examples/scenarios: 
 
 .PHONY: study-coverage
 study-coverage: $(VENV)/dev.stamp  ## how often intervals hold the truth, on synthetic logs
-	$(BIN)/python -m benchmarks.coverage $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage $(ARGS)
 
 .PHONY: study-learning-policies
 study-learning-policies: $(VENV)/dev.stamp  ## how well a log tells what a policy that learns would earn

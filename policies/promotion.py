@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from policies.comparison import lead
 from policies.intervals import Estimate
 
 __all__ = [
@@ -118,11 +119,10 @@ def judge(
         agreement: In which share of the trials it chose what was chosen.
         needed: In which share it must.
     """
-    if not difference.reliable:
+    if difference.verdict == "unusable":
         return "open"
-    if difference.low > 0 and agreement >= needed:
-        return "better"
-    return "worse" if difference.high < 0 else "open"
+    found = lead(difference)
+    return "open" if found == "better" and agreement < needed else found
 
 
 def advance(

@@ -1,7 +1,7 @@
 """A reward model for doubly robust estimates, that never predicts what it has seen.
 
 One ridge regression per action, on hashed features of the context. It need not be
-good: `policies.intervals.dr` is right without it, and calmer with it. It must not
+good: `policies.estimators.dr` is right without it, and calmer with it. It must not
 know the reward of the row that it predicts, else the estimate is biased towards
 what happened to be drawn: hence cross-fitting.
 

@@ -17,8 +17,9 @@ import numpy as np
 import structlog
 
 from policies.catalogue import Catalogue
+from policies.comparison import difference
 from policies.engine import decide, past_of
-from policies.intervals import Estimate, difference
+from policies.intervals import Estimate
 from policies.model import NO_OFFER, PROBABILITY_UNITS, Decision
 from policies.policy import Policy, PolicySettings
 from policies.promotion import Lineup, Standing, Verdict, judge, standing

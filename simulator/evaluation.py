@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.errors import FileError, OpportuneError
+from policies.estimators import ESTIMATORS, rows_of
 from policies.features import context_features
 from policies.identity import root_of
-from policies.intervals import Estimate, dr, importance_weights, ips, mean_of, snips
+from policies.intervals import Estimate, estimate, mean_of, worst_rows
 from policies.learners.linucb import LinUCBSettings
 from policies.model import (
     NO_OFFER,
@@ -300,7 +302,7 @@ class _Evaluating:
         return self._codes.setdefault(action.name, len(self._codes))
 
     def _say_what_is_missing(self, decisions: int, silent: int, rows: _Logged) -> None:
-        n, users = len(rows.rewards), len(set(rows.roots))
+        n = len(rows.rewards)
         code = self._codes.get("no_offer", -1)
         silent_n = rows.chosen.count(code)
         offers, offers_n = decisions - silent, n - silent_n
@@ -316,11 +318,11 @@ class _Evaluating:
                 " [rewards] silence_confirms_itself)"
             )
             self._doubts = (doubt,)
+        users = len(set(rows.roots))
         if users < n:
             self._notes.append(
-                f"{n:,} decisions are of {users:,} users or accounts; intervals take"
-                " decisions as independent, and are too short where users are alike"
-                " with themselves"
+                f"{n:,} decisions are of {users:,} users or accounts: in the intervals,"
+                " those of one are no more independent than they are"
             )
 
     def _model_rewards(self, rows: _Logged) -> FloatArray | None:
@@ -449,32 +451,42 @@ class _Evaluating:
     ) -> Iterator[Value]:
         rewards, confidence = np.array(rows.rewards), self._confidence
         if target.distribution is None:
-            mean = mean_of(rewards, confidence=confidence)
+            mean = mean_of(rewards, rows.keys, confidence=confidence)
             yield _value(target.name, "mean", mean, 0.0, self._doubts)
             return
         untried = float(answers.untried.mean())
-        weights = importance_weights(answers.target, np.array(rows.propensities))
+        weighed = rows_of(
+            rewards,
+            np.array(rows.propensities),
+            answers.target,
+            logged_values=answers.logged_values,
+            target_values=answers.target_values,
+        )
+        weights = weighed.weights
         if not weights.any():
             for name in ("ips", "snips", "dr"):
                 yield _nothing(target.name, name, len(rewards), confidence, untried)
             return
         # As large as it would be for the rarest action of any logged decision.
         w_max = max(answers.weight_max, float(weights.max()))
-        estimates = {
-            "ips": ips(rewards, weights, weight_max=w_max, confidence=confidence),
-            "snips": snips(rewards, weights, weight_max=w_max, confidence=confidence),
-        }
-        if answers.logged_values is not None:
-            estimates["dr"] = dr(
-                rewards,
-                weights,
-                answers.logged_values,
-                answers.target_values,
+        worst = worst_rows(
+            weighed,
+            weight_max=w_max,
+            reward_range=(float(rewards.min()), float(rewards.max())),
+        )
+        for name in ("ips", "snips", "dr"):
+            if name == "dr" and answers.logged_values is None:
+                continue
+            found = estimate(
+                ESTIMATORS[name](weighed),
+                rows.keys,
+                weights=weights,
+                rewards=rewards,
                 weight_max=w_max,
+                worst=ESTIMATORS[name](worst),
                 confidence=confidence,
             )
-        for name, estimate in estimates.items():
-            yield _value(target.name, name, estimate, untried, self._doubts)
+            yield _value(target.name, name, found, untried, self._doubts)
 
     def _watch(self, doing: str, done: int, total: int) -> None:
         if done % _WATCH_EVERY == 0 or done >= total:
@@ -489,6 +501,15 @@ class _Logged(NamedTuple):
     chosen: list[int]
     contexts: list[Features]
     roots: list[str]
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """A number for each root, whose rows are no more independent than they are."""
+        digests = (blake2b(root.encode(), digest_size=8) for root in self.roots)
+        return np.array(
+            [int.from_bytes(digest.digest(), "big") for digest in digests],
+            dtype=np.uint64,
+        )
 
 
 class _Answers:

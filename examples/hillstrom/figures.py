@@ -11,13 +11,13 @@ import numpy as np
 from examples.hillstrom.customers import OFFERS, Customer
 from examples.hillstrom.traffic import IN_FLIGHT, Answer, Traffic
 from policies.catalogue import Catalogue
+from policies.estimators import rows_of, snips
 from policies.features import context_features
 from policies.intervals import (
     Estimate,
-    importance_weights,
-    mean_interval,
+    estimate,
     mean_of,
-    snips,
+    rate_of,
 )
 from policies.model import Context
 from policies.reward_model import cross_fit
@@ -93,8 +93,8 @@ def observed(customers: Sequence[Customer]) -> Row:
     spend = np.array([customer.spent_cents for customer in customers]) / 100
     return Row(
         n,
-        mean_interval(sum(customer.visited for customer in customers), n),
-        mean_interval(sum(customer.converted for customer in customers), n),
+        rate_of(sum(customer.visited for customer in customers), n),
+        rate_of(sum(customer.converted for customer in customers), n),
         mean_of(spend),
     )
 
@@ -118,11 +118,15 @@ def learnable(customers: Sequence[Customer], catalogue: Catalogue) -> Row:
         keys = [f"{split} {customer.user_id}" for customer in customers]
         expected = cross_fit(contexts, sent, rewards, keys, n_actions=len(_ARMS))
         chances += (expected.argmax(axis=1) == sent) / _SPLITS
-    weights = importance_weights(chances, np.full(len(customers), 1 / len(_ARMS)))
-    estimate = snips(
-        rewards, weights, weight_max=float(len(_ARMS)), reward_range=(0.0, 1.0)
+    rows = rows_of(rewards, np.full(len(customers), 1 / len(_ARMS)), chances)
+    found = estimate(
+        snips(rows),
+        weights=rows.weights,
+        rewards=rewards,
+        weight_max=float(len(_ARMS)),
+        reward_range=(0.0, 1.0),
     )
-    return Row(int(np.count_nonzero(weights)), estimate)
+    return Row(int(np.count_nonzero(rows.weights)), found)
 
 
 def get_offer(traffic: Traffic) -> GetOffer:
@@ -148,7 +152,7 @@ def curve(answers: Sequence[Answer]) -> Curve:
         known = [answer for answer in served if answer.matched]
         came = sum(answer.customer.visited for answer in known)
         matched, visited = matched + len(known), visited + came
-        so_far = mean_interval(visited, max(matched, 1))
+        so_far = rate_of(visited, max(matched, 1))
         made.customers.append(int(block[-1]) + 1)
         made.visit_rate.append(so_far.value)
         made.low.append(so_far.low)

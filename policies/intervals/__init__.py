@@ -1,32 +1,37 @@
 """How far an estimate can be trusted: one kind of interval a file.
 
->>> from policies.intervals import Estimate, mean_of
+An estimator gives terms (`policies.estimators`), an interval turns them into an
+`Estimate`: `estimate` from rows in memory, `Sums` and `estimate_sums` from a log of any
+size, read in parts that add up.
 """
 
 from __future__ import annotations
 
-from policies.intervals.studentised import (
-    ESS_MIN,
-    EVENTS_MIN,
-    Estimate,
-    difference,
-    dr,
-    importance_weights,
-    ips,
-    mean_interval,
+from policies.intervals.base import Clusters, Estimate, Row, Worst, worst_rows
+from policies.intervals.estimating import (
+    KINDS,
+    Kind,
+    estimate,
+    estimate_sums,
     mean_of,
-    snips,
+    rate_of,
 )
+from policies.intervals.sums import SHARDS, Sums, shards_of, total
 
 __all__ = [
-    "ESS_MIN",
-    "EVENTS_MIN",
+    "KINDS",
+    "SHARDS",
+    "Clusters",
     "Estimate",
-    "difference",
-    "dr",
-    "importance_weights",
-    "ips",
-    "mean_interval",
+    "Kind",
+    "Row",
+    "Sums",
+    "Worst",
+    "estimate",
+    "estimate_sums",
     "mean_of",
-    "snips",
+    "rate_of",
+    "shards_of",
+    "total",
+    "worst_rows",
 ]

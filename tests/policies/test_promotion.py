@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.intervals import Estimate, difference
+from policies.comparison import difference
+from policies.intervals import Estimate
+from policies.overlap import Verdict as Overlapped
 from policies.promotion import (
     PromotionSettings,
     Standing,
@@ -16,7 +18,7 @@ from policies.promotion import (
 )
 
 
-def estimate(low: float, high: float, doubts: tuple[str, ...] = ()) -> Estimate:
+def estimate(low: float, high: float, verdict: Overlapped = "usable") -> Estimate:
     return Estimate(
         value=(low + high) / 2,
         low=low,
@@ -27,7 +29,7 @@ def estimate(low: float, high: float, doubts: tuple[str, ...] = ()) -> Estimate:
         ess=500.0,
         events=100,
         weight_max=2.0,
-        doubts=doubts,
+        verdict=verdict,
     )
 
 
@@ -55,7 +57,7 @@ def test_a_window_is_won_only_by_its_lower_bound(
     low: float, high: float, verdict: Verdict
 ) -> None:
     assert judge(estimate(low, high)) == verdict
-    assert judge(estimate(low, high, doubts=("few",))) == "open"
+    assert judge(estimate(low, high, verdict="unusable")) == "open"
 
 
 def test_an_apprentice_must_agree_too() -> None:

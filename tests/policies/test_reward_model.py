@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from policies.estimators import Rows, dr, ips
 from policies.hashing import hashed
-from policies.intervals import dr, ips
+from policies.intervals import estimate
 from policies.model import Features, FloatArray
 from policies.reward_model import IntArray, cross_fit, fold_of
 
@@ -109,8 +110,17 @@ def test_with_the_model_an_estimate_is_calmer(
     target[rows, best] = 0.9
     weights = 3 * target[rows, actions]
     values = cross_fit(contexts, actions, rewards, keys, n_actions=3)
-    robust = dr(rewards, weights, values[rows, actions], (target * values).sum(axis=1))
-    assert robust.standard_error < ips(rewards, weights).standard_error / 2
+    weighed = Rows(
+        rewards=rewards,
+        weights=weights,
+        logged_values=values[rows, actions],
+        target_values=(target * values).sum(axis=1),
+    )
+    robust, plain = (
+        estimate(estimator(weighed), weights=weights, rewards=rewards)
+        for estimator in (dr, ips)
+    )
+    assert robust.standard_error < plain.standard_error / 2
     assert robust.low < (target * means).sum(axis=1).mean() < robust.high
 
 

@@ -144,11 +144,11 @@ def test_intervals_hold_what_is_true(
     assert value.reliable, value.doubts
 
 
-def test_a_reward_model_narrows_the_interval(learned_world: World) -> None:
+def test_a_reward_model_takes_noise_away(learned_world: World) -> None:
     result = evaluated(learned_world, "fixed:tea")
 
-    width = {v.estimator: (v.high or 9) - (v.low or -9) for v in result.values}
-    assert width["dr"] < width["ips"]
+    error = {v.estimator: v.standard_error or 9.0 for v in result.values}
+    assert error["dr"] < error["ips"]
 
 
 def test_what_was_learned_is_worth_more_than_chance(result: Evaluation) -> None:
