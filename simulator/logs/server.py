@@ -8,7 +8,7 @@ was opened: rows are only ever appended, and those that came later are left out.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,15 +17,13 @@ import msgspec
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
-from policies.errors import FileError, OpportuneError
+from policies.errors import FileError
 from policies.model import Decision, Resolution, Split
 from policies.policy import PolicySettings
 from policies.records import decode_decision
+from simulator.logs.base import LogError
 
-__all__ = ["Key", "Log", "LogError", "Record", "StreamRow", "Watcher"]
-
-Watcher = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
+__all__ = ["Key", "Log", "Record", "StreamRow"]
 
 _SQLITE = "sqlite:///"
 _VIEWS = {
@@ -38,15 +36,6 @@ _VIEWS = {
 }
 _CHUNK = 1_000
 _LOCK_WAIT_S = 30.0
-
-
-class LogError(OpportuneError):
-    """A log cannot be read, or lacks something; the message says what to do."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        self.path = path
-        self.problem = problem
-        super().__init__(f"{path}: {problem}")
 
 
 class Record(NamedTuple):
