@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
@@ -17,12 +19,16 @@ from policies.model import Action, Features, FloatArray
 from simulator.feedback import Feedback
 from simulator.logs.base import LeftOut, LogError
 
-__all__ = ["ACTIONS_MAX", "Building", "Names", "Reading", "hash_of", "hashes_of"]
+__all__ = ["ACTIONS_MAX", "Building", "Names", "Reading", "hash_of", "hashes_of", "hashes_of_texts", "uncollected"]
 
 ACTIONS_MAX = 1_000_000
 """How many different actions a log may have; all of them are held in memory."""
 
+FEATURES_MAX = 10_000_000
+"""How many names of features a log may have; all of them are held in memory."""
+
 _UNKNOWN = float("nan")
+_TEXT_MAX = 256
 
 
 def hash_of(text: str) -> int:
@@ -50,18 +56,68 @@ def hashes_of(positions: NDArray[np.int64]) -> NDArray[np.uint64]:
     return keys
 
 
+_PLACES = hashes_of(np.arange(1, _TEXT_MAX + 1))
+
+def hashes_of_texts(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Return a hash of 64 bits of each text, shape (n,), the same everywhere.
+
+    The hash of a text is a sum over its characters, each times an odd number of its
+    place; long texts are hashed as by `hash_of`.
+
+    Examples:
+        >>> few, more = hashes_of_texts(["ada"]), hashes_of_texts(["longer", "ada"])
+        >>> few[0] == more[1], len(set(more.tolist()))
+        (True, 2)
+
+    References:
+        D. Lemire and O. Kaser. Strongly universal string hashing is fast. The Computer
+        Journal 57, 2014: the multilinear family.
+    """
+    width = max(map(len, texts), default=0)
+    if width > _TEXT_MAX:
+        short = [text if len(text) <= _TEXT_MAX else "" for text in texts]
+        keys = hashes_of_texts(short)
+        for row, text in enumerate(texts):
+            if len(text) > _TEXT_MAX:
+                keys[row] = hash_of(text)
+        return keys
+    if not width:
+        return hashes_of(np.zeros(len(texts), np.int64))
+    characters = np.array(texts, f"<U{width}").view(np.uint32).reshape(-1, width)
+    sums = characters.astype(np.uint64) @ (_PLACES[:width] | np.uint64(1))
+    return hashes_of(sums.view(np.int64))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the collector of cycles away from a loop that makes many small tuples.
+
+    It would look at all of them again and again, and none is in a cycle.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Names:
     """The actions and the logging policies of one log, numbered as they come.
 
     Attributes:
         vocabulary: The actions so far.
         policies: The logging policies so far.
+        features: The names of features so far.
     """
 
     def __init__(self) -> None:
         self.vocabulary: list[Action] = []
         self.policies: list[str] = []
+        self.features: list[str] = []
         self._actions: dict[Action, int] = {}
+        self._features: dict[str, int] = {}
         self._policies: dict[str, int] = {}
 
     def action(self, action: Action) -> int:
@@ -90,6 +146,23 @@ class Names:
     ) -> int:
         """Return the place of an action that is no catalogue's."""
         return self.action(Action(1, offer_id, "", placement_id, features))
+
+    def feature(self, name: str) -> int:
+        """Return the place of the name of a feature.
+
+        Raises:
+            ValueError: If there are too many.
+        """
+        place = self._features.get(name)
+        if place is None:
+            place = self._features[name] = len(self.features)
+            if place >= FEATURES_MAX:
+                raise ValueError(
+                    f"there are more than {FEATURES_MAX:,} different features; an id"
+                    " of a user or a moment is none: its name must begin with _"
+                )
+            self.features.append(name)
+        return place
 
     def policy(self, name: str) -> int:
         """Return the place of a logging policy."""

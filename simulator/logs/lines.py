@@ -16,6 +16,7 @@ LINE_MAX = 64 * 1024 * 1024
 """How many bytes a line may have."""
 
 _BLOCK = 1024 * 1024
+_BATCH = 1_024
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 
@@ -51,24 +52,40 @@ class Lines:
         self.read = 0
 
     def __iter__(self) -> Iterator[Line]:
-        """Yield the lines.
+        """Yield the lines, one at a time.
 
         Raises:
             LogError: If the file cannot be read, or a line is too long.
         """
-        number, rest = 0, b""
+        for number, texts, whole in self.batches(_BATCH):
+            for at, text in enumerate(texts):
+                yield Line(number + at, text, whole)
+
+    def batches(self, lines_max: int) -> Iterator[tuple[int, list[bytes], bool]]:
+        """Yield lines, many at a time: the number of the first, and whether whole.
+
+        Args:
+            lines_max: How many at a time at most.
+
+        Raises:
+            LogError: If the file cannot be read, or a line is too long.
+        """
+        number, rest = 1, b""
         for block in self._blocks():
             lines = (rest + block).split(b"\n")
             rest = lines.pop()
-            for text in lines:
-                number += 1
-                yield Line(number, text[:-1] if text[-1:] == b"\r" else text, True)  # noqa: FBT003
+            if b"\r" in block:
+                lines = [text.removesuffix(b"\r") for text in lines]
+            for begin in range(0, len(lines), lines_max):
+                texts = lines[begin : begin + lines_max]
+                yield number, texts, True
+                number += len(texts)
             if len(rest) > LINE_MAX:
                 raise LogError(
-                    self.path, f"line {number + 1} is longer than {LINE_MAX:,} bytes"
+                    self.path, f"line {number} is longer than {LINE_MAX:,} bytes"
                 )
         if rest:
-            yield Line(number + 1, rest, False)  # noqa: FBT003
+            yield number, [rest], False
 
     def _blocks(self) -> Iterator[bytes]:
         first = True
