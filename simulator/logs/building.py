@@ -19,7 +19,7 @@ from policies.model import Action, Features, FloatArray
 from simulator.feedback import Feedback
 from simulator.logs.base import LeftOut, LogError
 
-__all__ = ["ACTIONS_MAX", "Building", "Names", "Reading", "hash_of", "hashes_of", "hashes_of_texts", "uncollected"]
+__all__ = ["ACTIONS_MAX", "Building", "Names", "Reading", "hash_of", "hashes_of", "hashes_of_texts", "name_of", "uncollected"]
 
 ACTIONS_MAX = 1_000_000
 """How many different actions a log may have; all of them are held in memory."""
@@ -29,6 +29,7 @@ FEATURES_MAX = 10_000_000
 
 _UNKNOWN = float("nan")
 _TEXT_MAX = 256
+_NAME_MAX = 60
 
 
 def hash_of(text: str) -> int:
@@ -86,6 +87,17 @@ def hashes_of_texts(texts: Sequence[str]) -> NDArray[np.uint64]:
     characters = np.array(texts, f"<U{width}").view(np.uint32).reshape(-1, width)
     sums = characters.astype(np.uint64) @ (_PLACES[:width] | np.uint64(1))
     return hashes_of(sums.view(np.int64))
+
+
+def name_of(features: Features) -> str:
+    """Name an action by its features, where nothing else does."""
+    name = ",".join(
+        feature if value == 1.0 else f"{feature}:{value:g}"
+        for feature, value in features
+    )
+    if len(name) <= _NAME_MAX:
+        return name or "none"
+    return blake2b(repr(features).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 @contextmanager

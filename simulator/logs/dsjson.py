@@ -11,10 +11,8 @@ References:
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from hashlib import blake2b
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -33,9 +31,11 @@ from simulator.logs.building import (
     Reading,
     hashes_of,
     hashes_of_texts,
+    name_of,
     uncollected,
 )
 from simulator.logs.lines import Lines
+from simulator.logs.times import ms_of
 
 __all__ = ["DsjsonReader"]
 
@@ -43,7 +43,6 @@ _CACHED_MAX = 65_536
 _CACHED_BYTES_MAX = 64 * 1024 * 1024
 _REMEMBERED_BYTES_MAX = 1_024
 _LAYOUTS_MAX = 4_096
-_NAME_MAX = 60
 _NUMERIC = frozenset(b"-0123456789")
 _BRACE = ord("{")
 _NO_CODES = np.empty(0, np.int32)
@@ -482,7 +481,7 @@ class DsjsonReader(Reading):
         return code
 
     def _action(self, features: Features, tag: str = "", placement_id: str = "") -> int:
-        name = tag or _name_of(features)
+        name = tag or name_of(features)
         return self._names.offer(name, placement_id, features)
 
     def _finished(self, rows: _Rows) -> Feedback:
@@ -626,11 +625,11 @@ class _Rows:
         known: dict[str, int] = {"": 0}
         for text in set(texts) - known.keys():
             try:
-                known[text] = _time_ms(text)
-            except _RowError as error:
+                known[text] = ms_of(text)
+            except (ValueError, OverflowError) as error:
                 known[text] = 0
                 rows = [row for row, other in enumerate(texts) if other == text]
-                wrong.update(dict.fromkeys(rows, str(error)))
+                wrong.update(dict.fromkeys(rows, f"Timestamp: {error}"))
         return np.array([known[text] for text in texts], np.int64)
 
     def _keys(self) -> NDArray[np.uint64]:
@@ -822,24 +821,3 @@ def _tag(pairs: Any) -> str:
     if isinstance(inner, _Pairs):
         names = dict(inner)
     return str(names["id"]) if isinstance(names.get("id"), str | int) else ""
-
-
-def _name_of(features: Features) -> str:
-    """Name an action by its features, where nothing else does."""
-    name = ",".join(
-        feature if value == 1.0 else f"{feature}:{value:g}"
-        for feature, value in features
-    )
-    if len(name) <= _NAME_MAX:
-        return name or "none"
-    return blake2b(repr(features).encode("utf-8", "replace"), digest_size=8).hexdigest()
-
-
-def _time_ms(text: str) -> int:
-    try:
-        time = dt.datetime.fromisoformat(text)
-    except ValueError:
-        raise _RowError(f"Timestamp: must be of ISO 8601, not {text!r}") from None
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=dt.UTC)
-    return round(time.timestamp() * 1_000)

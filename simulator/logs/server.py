@@ -85,6 +85,7 @@ class Log:
         last: The position of the last one; 0 in an empty log.
         epoch: The latest training stream; 0 before anything was resolved.
         resolved: How many rows that stream has.
+        reported: The position of the last outcome; 0 without any.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -104,6 +105,9 @@ class Log:
             (self.resolved,) = self._one(
                 "select coalesce(max(position), 0) from resolutions_v2 where epoch = ?",
                 self.epoch,
+            )
+            (self.reported,) = self._one(
+                "select coalesce(max(position), 0) from outcomes_v1"
             )
         except BaseException:
             self._connection.close()
@@ -193,6 +197,57 @@ class Log:
             latest = corrected.get(resolution.decision_id, resolution.revision)
             if resolution.revision == latest:
                 yield row
+
+    def keep_rewards(self) -> None:
+        """Keep the last reward of each decision at hand, in a file that goes again."""
+        self._connection.execute(
+            "create temp table if not exists rewarded(decision_id text primary key,"
+            " reward real) without rowid"
+        )
+        after = 0
+        while after < self.resolved:
+            rows = self._all(
+                "select position, decision_id, reward from resolutions_v2"
+                " where epoch = ? and position > ? and position <= ?"
+                " order by position limit ?",
+                *(self.epoch, after, self.resolved, _CHUNK),
+            )
+            if not rows:
+                break
+            self._connection.executemany(
+                "insert or replace into temp.rewarded values (?, ?)",
+                [row[1:] for row in rows],
+            )
+            after = rows[-1][0]
+        self._connection.commit()
+
+    def rewards(self, first: int, last: int) -> list[tuple[str, float]]:
+        """Return ids and rewards of the decisions that have one; kept before.
+
+        Args:
+            first: The position of the first decision.
+            last: That of the last one.
+        """
+        return self._all(
+            "select decision_id, reward from temp.rewarded where decision_id in"
+            " (select decision_id from decisions_v1 where position between ? and ?)",
+            *(first, last),
+        )
+
+    def outcomes(self, first: int, last: int) -> list[tuple[str, str]]:
+        """Return ids of decisions with outcomes of theirs, as JSON, in their order.
+
+        Args:
+            first: The position of the first decision.
+            last: That of the last one.
+        """
+        return self._all(
+            "select decision_id, record from outcomes_v1 where position <= ? and"
+            " decision_id in"
+            " (select decision_id from decisions_v1 where position between ? and ?)"
+            " order by position",
+            *(self.reported, first, last),
+        )
 
     def read(self, record: str, name: str) -> Decision:
         """Read a stored decision.
