@@ -160,7 +160,8 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             rows: Their places, or for each row whether it is among them, shape (n,).
         """
-        at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        at: NDArray[np.intp]
+        at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.intp)
         changes: dict[str, Any] = {}
         for name in _ARRAYS:
             column = getattr(self, name)

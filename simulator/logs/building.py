@@ -19,7 +19,17 @@ from policies.model import Action, Features, FloatArray
 from simulator.feedback import Feedback
 from simulator.logs.base import LeftOut, LogError
 
-__all__ = ["ACTIONS_MAX", "Building", "Names", "Reading", "hash_of", "hashes_of", "hashes_of_texts", "name_of", "uncollected"]
+__all__ = [
+    "ACTIONS_MAX",
+    "Building",
+    "Names",
+    "Reading",
+    "hash_of",
+    "hashes_of",
+    "hashes_of_texts",
+    "name_of",
+    "uncollected",
+]
 
 ACTIONS_MAX = 1_000_000
 """How many different actions a log may have; all of them are held in memory."""
@@ -59,6 +69,7 @@ def hashes_of(positions: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 _PLACES = hashes_of(np.arange(1, _TEXT_MAX + 1))
 
+
 def hashes_of_texts(texts: Sequence[str]) -> NDArray[np.uint64]:
     """Return a hash of 64 bits of each text, shape (n,), the same everywhere.
 
@@ -67,7 +78,7 @@ def hashes_of_texts(texts: Sequence[str]) -> NDArray[np.uint64]:
 
     Examples:
         >>> few, more = hashes_of_texts(["ada"]), hashes_of_texts(["longer", "ada"])
-        >>> few[0] == more[1], len(set(more.tolist()))
+        >>> bool(few[0] == more[1]), len(set(more.tolist()))
         (True, 2)
 
     References:

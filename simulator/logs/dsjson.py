@@ -108,9 +108,7 @@ class _Features:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._codes_of: dict[
-            tuple[str, tuple[str, ...]], NDArray[np.int32] | None
-        ] = {}
+        self._codes_of: dict[tuple[str, tuple[str, ...]], NDArray[np.int32] | None] = {}
         self._coded_of: dict[tuple[str, bytes], _Coded] = {}
         self._flat = msgspec.json.Decoder(dict[str, float]).decode
         self._list = msgspec.json.Decoder(list[float]).decode
@@ -212,7 +210,8 @@ class _Layout:
         self._spaces: list[str] = []
         self._singles: list[str] = []
         for at, (name, raw) in enumerate(context.items()):
-            field, kind = f"f{at}", msgspec.Raw if name[:1] == "_" else float
+            field = f"f{at}"
+            kind: type = msgspec.Raw if name[:1] == "_" else float
             if name == "_multi":
                 self._multi = field
             elif name[:1] != "_" and bytes(raw)[:1] == b"{":
@@ -322,9 +321,7 @@ class DsjsonReader(Reading):
                 self._add_other(rows, number, text, event)
                 return
             multi = context.get("_multi")
-            if multi is None:
-                raise _RowError("c._multi: is missing: there are no actions")
-            codes = self._actions(bytes(multi))
+            codes = self._actions(b"" if multi is None else bytes(multi), event)
             coded = self._features.read(context)
             rows.add(number, event, coded, codes, event.id)
             self._learn(context, coded)
@@ -365,14 +362,16 @@ class DsjsonReader(Reading):
     ) -> Iterator[tuple[int, bytes]]:
         if layout is None or not events:
             return
-        if any([event.slots is not None for event in events]):
+        if any(event.slots is not None for event in events):
             yield from zip(positions, texts, strict=True)
             return
         self._hits += len(events)
         multis, coded = layout.read(events)
         try:
             known = self._lists
-            codes = [known[m] if m in known else self._actions(m) for m in multis]
+            codes = [
+                known[m] if m in known else self._actions(m, events[0]) for m in multis
+            ]
         except (msgspec.MsgspecError, _RowError, ValueError):
             yield from zip(positions, texts, strict=True)
             return
@@ -398,24 +397,18 @@ class DsjsonReader(Reading):
             return
         self._bad(f"line {number}: {error}")
 
-    def _add_other(
-        self, rows: _Rows, number: int, text: bytes, event: _Event
-    ) -> None:
-        if event.continuous is not None:
-            raise _RowError("_label_ca: continuous actions are not read")
+    def _add_other(self, rows: _Rows, number: int, text: bytes, event: _Event) -> None:
         if event.c is None:
             self._add_plain(rows, number, text, event)
         else:
             self._add_slots(rows, number, event)
 
-    def _add_plain(
-        self, rows: _Rows, number: int, text: bytes, event: _Event
-    ) -> None:
+    def _add_plain(self, rows: _Rows, number: int, text: bytes, event: _Event) -> None:
         """Read a line of `--json`, whose features are not inside of `c`."""
         pairs = pairs_of(text)
         actions = next((value for key, value in pairs if key == "_multi"), None)
         if not isinstance(actions, list):
-            raise _RowError("c: is missing, and so is _multi: there are no actions")
+            raise _RowError(_no_actions(event))
         codes = [
             self._action(features_of([("", pairs)]), _tag(pairs)) for pairs in actions
         ]
@@ -457,8 +450,10 @@ class DsjsonReader(Reading):
             owner = event.id or str(number)
             rows.add(number, single, features, np.array(codes, np.int32), owner)
 
-    def _actions(self, raw: bytes) -> NDArray[np.int32]:
+    def _actions(self, raw: bytes, event: _Event) -> NDArray[np.int32]:
         """Return the places of a list of actions, which often is one seen before."""
+        if not raw:
+            raise _RowError(_no_actions(event))
         codes = self._lists.get(raw)
         if codes is None:
             placed = [self._placed(bytes(element)) for element in self._raws(raw)]
@@ -735,6 +730,14 @@ def _sorted_out(
     return msgspec.structs.replace(
         part, chosen=part.actions[places], probabilities=probabilities
     )
+
+
+def _no_actions(event: _Event) -> str:
+    if event.continuous is not None:
+        return "_label_ca: continuous actions are not read"
+    if event.c is None:
+        return "c: is missing, and so is _multi: there are no actions"
+    return "c._multi: is missing: there are no actions"
 
 
 def _completed(

@@ -38,7 +38,7 @@ class Line(NamedTuple):
 class Lines:
     """The lines of a file, with their numbers.
 
-    A mark of the byte order is left out, and so are the `\\r` of other systems.
+    A mark of the byte order is left out, and so are carriage returns at the ends.
 
     Args:
         path: The file; one that gzip made is unpacked on the way.
@@ -93,7 +93,9 @@ class Lines:
             with self.path.open("rb") as raw:
                 packed = raw.read(2) == _GZIP
                 raw.seek(0)
-                file: IO[bytes] = gzip.open(raw) if packed else raw
+                file: IO[bytes] | gzip.GzipFile = raw
+                if packed:
+                    file = gzip.GzipFile(fileobj=raw)
                 while block := file.read(_BLOCK):
                     self.read = raw.tell()
                     yield block.removeprefix(_BOM) if first else block

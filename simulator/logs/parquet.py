@@ -153,14 +153,14 @@ class ParquetReader(Reading):
         wrong: dict[int, str] = {}
         if len(part.offsets) and len(part.actions) != len(part.probabilities):
             raise LogError(file, "probabilities: must be as many as there are actions")
-        for at in np.flatnonzero(part.chosen < 0):
-            wrong[int(at)] = f"chosen: must be one of the {n} actions of the file"
-        for at in np.flatnonzero(part.actions < 0):
+        for at in np.flatnonzero(part.chosen < 0).tolist():
+            wrong[at] = f"chosen: must be one of the {n} actions of the file"
+        for at in np.flatnonzero(part.actions < 0).tolist():
             wrong[int(np.searchsorted(part.offsets, at, "right")) - 1] = (
                 f"actions: each must be one of the {n} actions of the file"
             )
-        for at in np.flatnonzero(np.isnan(part.propensities)):
-            wrong[int(at)] = "propensity: is missing"
+        for at in np.flatnonzero(np.isnan(part.propensities)).tolist():
+            wrong[at] = "propensity: is missing"
         if not wrong:
             return part
         for at, problem in sorted(wrong.items()):
@@ -190,13 +190,14 @@ class ParquetWriter:
     """Writes parts as Parquet.
 
     Args:
-        path: A file where it ends in `.parquet`, else a folder, with a folder
-            `day=YYYY-MM-DD` for each day, UTC.
+        path: A file, or a folder, with a folder `day=YYYY-MM-DD` for each day, UTC.
+        single: Whether it is a file; so it is where it ends in `.parquet`, unless
+            something else is said.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, single: bool | None = None) -> None:
         self.path = path
-        self._single = path.suffix == SUFFIX
+        self._single = path.suffix == SUFFIX if single is None else single
         self._days: dict[str, _DayWriter] = {}
         self._files: dict[str, int] = {}
 
@@ -257,7 +258,7 @@ class _DayWriter:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        import pyarrow.parquet as pq
+        import pyarrow.parquet as pq  # noqa: PLC0415 - as `_arrow` has it
 
         part = joined(self._waiting)
         table = table_of(part)
@@ -420,15 +421,17 @@ def _encoded(column: Any) -> tuple[NDArray[Any], list[str]]:
 def _mapped(codes: NDArray[Any], places: NDArray[Any]) -> NDArray[np.int32]:
     """Return the place of each code; −1 where there is none."""
     known = (codes >= 0) & (codes < len(places))
+    mapped: NDArray[np.int32]
     if known.all():
-        return places[codes].astype(np.int32, copy=False)
+        mapped = places[codes].astype(np.int32, copy=False)
+        return mapped
     mapped = np.full(len(codes), -1, np.int32)
     mapped[known] = places[codes[known]]
     return mapped
 
 
 def _open(file: Path) -> Any:
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as `_arrow` has it
 
     try:
         return pq.ParquetFile(file, memory_map=True)
@@ -437,6 +440,7 @@ def _open(file: Path) -> Any:
 
 
 def _arrow() -> Any:
-    import pyarrow as pa
+    """Import pyarrow where it is needed: it takes as long as all of the rest."""
+    import pyarrow as pa  # noqa: PLC0415
 
     return pa

@@ -226,7 +226,7 @@ class VwTextReader(Reading):
         labelled = False
         for number, text, _ in Lines(self.path):
             for word in text.partition(b"|")[0].split():
-                action, colon, _ = word.partition(b":")
+                action, _, _ = word.partition(b":")
                 if action.isdigit():
                     most = max(most, int(action))
                     labelled = labelled or word.count(b":") == 2
@@ -274,4 +274,6 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise _RowError(f"feature: must have a number behind the colon, not {text!r}") from None
+        raise _RowError(
+            f"feature: must have a number behind the colon, not {text!r}"
+        ) from None
