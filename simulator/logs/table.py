@@ -26,6 +26,7 @@ __all__ = ["OWN_MAPPING", "CsvMapping", "CsvReader", "read_mapping"]
 
 _Chance = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 _UNKNOWN = float("nan")
+_ALWAYS = ("action", "reward", "propensity")
 
 
 class CsvMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -355,7 +356,7 @@ def row_of(header: list[str], cells: list[str]) -> dict[str, str]:
 
 
 def _own(header: list[str]) -> CsvMapping:
-    """Return our own mapping with the objectives and targets that there are."""
+    """Return our own mapping as far as a file has its columns."""
 
     def named(prefix: str) -> dict[str, str]:
         return {
@@ -364,8 +365,19 @@ def _own(header: list[str]) -> CsvMapping:
             if column.startswith(prefix)
         }
 
+    given = msgspec.structs.asdict(OWN_MAPPING)
+    there = {
+        field: column if column in header else ""
+        for field, column in given.items()
+        if isinstance(column, str) and field not in ("delimiter", *_ALWAYS)
+    }
+    if not there["actions"]:
+        there["probabilities"] = ""
     return msgspec.structs.replace(
-        OWN_MAPPING, objectives=named("objective:"), targets=named("target:")
+        OWN_MAPPING,
+        objectives=named("objective:"),
+        targets=named("target:"),
+        **there,
     )
 
 
