@@ -240,7 +240,7 @@ def check_log(
 @app.command()
 def convert(  # noqa: PLR0917 - the options of a command
     log: AnyLogArgument,
-    to_path: Annotated[
+    dst: Annotated[
         Path,
         typer.Argument(
             metavar="DST",
@@ -280,7 +280,7 @@ def convert(  # noqa: PLR0917 - the options of a command
         open_log(log, format=format, mapping=mapping, skip_bad=skip_bad) as source,
         _progress() as watcher,
     ):
-        result = write_log(source, to_path, to, watcher=watcher)
+        result = write_log(source, dst, to, watcher=watcher)
     _out.print(f"{_plural(result.rows, 'decision', 'decisions')} in {result.path}")
     for reason, count in result.left_out.items():
         _out.print(f"Left out: {count:,} {reason}")
