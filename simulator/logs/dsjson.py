@@ -35,7 +35,7 @@ from simulator.logs.building import (
     uncollected,
 )
 from simulator.logs.lines import Lines
-from simulator.logs.times import ms_of
+from simulator.logs.times import all_ms_of, ms_of
 
 __all__ = ["DsjsonReader"]
 
@@ -305,6 +305,7 @@ class DsjsonReader(Reading):
                 if text:
                     self._add(rows, at, text, whole=whole)
             part = self._finished(rows) if len(rows) else None
+            del rows, numbered
         if part is None:
             return
         # With several slots a line, there are more rows than lines.
@@ -335,7 +336,7 @@ class DsjsonReader(Reading):
         positions: list[int] = []
         events: list[Any] = []
         texts: list[bytes] = []
-        layout: _Layout | None = None
+        layout = self._layout
         for position, text in lines:
             if layout is not None:
                 try:
@@ -617,6 +618,10 @@ class _Rows:
 
     def _times_ms(self, wrong: dict[int, str]) -> NDArray[np.int64]:
         texts = [event.time for event in self._events]
+        try:
+            return all_ms_of(texts)
+        except (ValueError, OverflowError):
+            pass
         known: dict[str, int] = {"": 0}
         for text in set(texts) - known.keys():
             try:

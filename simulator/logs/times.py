@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
-__all__ = ["day_of", "ms_of", "text_of"]
+import numpy as np
+from numpy.typing import NDArray
 
+__all__ = ["all_ms_of", "day_of", "ms_of", "text_of"]
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND = dt.timedelta(milliseconds=1)
 _SECONDS_MAX = 100_000_000_000  # In the year 5138; as milliseconds, in 1973.
 
 
@@ -25,10 +31,28 @@ def ms_of(text: str) -> int:
         time = dt.datetime.fromisoformat(text)
     except ValueError:
         number = _number(text)
-        return round(number * 1_000 if abs(number) < _SECONDS_MAX else number)
+        return int(number * 1_000 if abs(number) < _SECONDS_MAX else number)
     if time.tzinfo is None:
         time = time.replace(tzinfo=dt.UTC)
-    return round(time.timestamp() * 1_000)
+    return (time - _EPOCH) // _MILLISECOND
+
+
+def all_ms_of(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return many times in Unix ms; 0 for those that are empty.
+
+    Raises:
+        ValueError: If one is none; the message does not say which.
+
+    Examples:
+        >>> all_ms_of(["2019-11-24T00:00:22.1999Z", ""]).tolist()
+        [1574553622199, 0]
+    """
+    if all(text[-1:] == "Z" for text in texts):
+        # As fast as it gets, for the one form that nearly all logs have.
+        times = np.array([text[:-1] for text in texts], "datetime64[ms]")
+        if not np.isnat(times).any():
+            return times.astype(np.int64)
+    return np.array([ms_of(text) if text else 0 for text in texts], np.int64)
 
 
 def text_of(time_ms: int) -> str:
