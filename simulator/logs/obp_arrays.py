@@ -8,6 +8,7 @@ What we write has also the names of actions and features, which that library ign
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ from simulator.logs.base import ROWS_MAX, LeftOut, LogError
 from simulator.logs.building import Reading, hashes_of
 
 __all__ = ["ObpReader", "arrays_of"]
+
+_DAMAGES = (
+    *(OSError, ValueError, LookupError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What a file that is no whole archive is told by."""
 
 _CELLS_MAX = 200_000_000
 """How many numbers an array may have that is written: 1.6 GB."""
@@ -271,9 +278,9 @@ def _names(
 
 def _loaded(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except _DAMAGES as error:
         problem = str(error)
         if "pickle" in problem:
             problem = "it holds pickled objects, which are not read; save plain arrays"

@@ -86,9 +86,7 @@ class ParquetReader(Reading):
         for file in self._files:
             try:
                 yield from self._file(file, rows_max, columns)
-            except OSError as error:
-                raise LogError(file, f"is damaged: {error}") from None
-            except _arrow().ArrowException as error:
+            except (OSError, ValueError, _arrow().ArrowException) as error:
                 raise LogError(file, f"is damaged: {error}") from None
             self.read += file.stat().st_size
 
@@ -112,8 +110,11 @@ class ParquetReader(Reading):
             text = (opened.metadata.metadata or {}).get(_VOCABULARY, b"[]")
         try:
             actions = msgspec.json.decode(text, type=list[Action])
-        except msgspec.DecodeError as error:
+            return self._numbered(actions)
+        except ValueError as error:
             raise LogError(file, f"{_VOCABULARY.decode()}: {error}") from None
+
+    def _numbered(self, actions: list[Action]) -> NDArray[np.int32]:
         return np.array([self._names.action(action) for action in actions], np.int32)
 
     def _part(self, batch: Any, places: NDArray[np.int32]) -> Feedback:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from policies.estimators import Rows, ips, snips
 from simulator.feedback import Contexts, Feedback, joined
-from simulator.logs import LogError, open_log, write_log
+from simulator.logs import Format, LogError, open_log, write_log
 from simulator.logs.building import hash_of, hashes_of_texts
 from tests.simulator.worlds import World
 
@@ -245,7 +247,7 @@ def test_a_folder_of_the_open_bandit_dataset_has_items_in_positions() -> None:
     chosen = part.vocabulary[part.chosen[0]]
     assert (chosen.offer_id, chosen.placement_id) == ("14", "3")
     assert len(chosen.features) == 4
-    assert part.times_ms[0] == 1_574_553_634_763
+    assert part.times_ms[0] == 1_574_553_634_762
 
 
 def test_a_table_is_what_its_mapping_says(tmp_path: Path) -> None:
@@ -578,6 +580,38 @@ def test_damaged_parquet_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(LogError, match="is no Parquet file that can be read"):
         read(tmp_path / "cut.parquet")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "name", ["personalizer.dsjson", "two_slots.dsjson", "adf.vw", "cb.vw", "log.npz"]
+)
+def test_damage_is_told_and_never_a_crash(tmp_path: Path, name: str, seed: int) -> None:
+    if name == "log.npz":
+        with open_log(LOGS / "personalizer.dsjson") as source:
+            write_log(source, tmp_path / name)
+    whole = (LOGS / name if name != "log.npz" else tmp_path / name).read_bytes()[:4_000]
+    chance = random.Random(seed)
+    junk = [b"null", b"-1", b"1e400", b"{}", b"[]", b"\xff", b"|", b":", b"\n", b"\0"]
+    path = tmp_path / f"damaged{Path(name).suffix}"
+    for _ in range(15):
+        text = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(text))
+            text[at : at + chance.randrange(9)] = chance.choice(junk)
+        path.write_bytes(text)
+        for skip_bad in (True, False):
+            with (
+                contextlib.suppress(LogError),
+                open_log(path, format=format_of(name), skip_bad=skip_bad) as source,
+            ):
+                for part in source.parts():
+                    assert len(part.contexts) == len(part) == len(part.rewards)
+
+
+def format_of(name: str) -> Format:
+    formats: dict[str, Format] = {".dsjson": "dsjson", ".vw": "vw", ".npz": "obp"}
+    return formats[Path(name).suffix]
 
 
 # --- Written, and read again ----------------------------------------------------------
