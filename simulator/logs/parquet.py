@@ -7,7 +7,7 @@ bytes a row.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.model import Action, Features, FloatArray
-from simulator.feedback import Contexts, Feedback, joined
+from simulator.feedback import Contexts, Feedback
 from simulator.logs.base import ROWS_MAX, LeftOut, LogError
 from simulator.logs.building import Reading
 from simulator.logs.times import day_of
@@ -28,7 +28,7 @@ SUFFIX = ".parquet"
 
 _ROWS = 65_536
 """How many rows a row group has."""
-_OPEN_MAX = 16
+_OPEN_MAX = 8
 """How many days are written at the same time; others close and begin a new file."""
 _DAY_MS = 86_400_000
 _VOCABULARY = b"opportune.vocabulary"
@@ -246,12 +246,14 @@ class _DayWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._writer: Any = None
-        self._waiting: list[Feedback] = []
+        self._waiting: list[Any] = []
         self._rows = 0
-        self._vocabulary: list[Action] = []
+        self._vocabulary: Sequence[Action] = ()
 
     def add(self, part: Feedback) -> None:
-        self._waiting.append(part)
+        # As a table it takes the least memory while it waits.
+        self._waiting.append(table_of(part))
+        self._vocabulary = part.vocabulary
         self._rows += len(part)
         if self._rows >= _ROWS:
             self._flush()
@@ -261,8 +263,7 @@ class _DayWriter:
             return
         import pyarrow.parquet as pq  # noqa: PLC0415 - as `_arrow` has it
 
-        part = joined(self._waiting)
-        table = table_of(part)
+        table = _arrow().concat_tables(self._waiting).unify_dictionaries()
         if self._writer is None:
             encoded = [
                 name
@@ -276,13 +277,12 @@ class _DayWriter:
                 use_dictionary=[*encoded, *_INNER],
             )
         self._writer.write_table(table, row_group_size=_ROWS)
-        self._vocabulary = list(part.vocabulary)
         self._waiting, self._rows = [], 0
 
     def close(self) -> None:
         self._flush()
         if self._writer is not None:
-            text = msgspec.json.encode(self._vocabulary)
+            text = msgspec.json.encode(list(self._vocabulary))
             self._writer.add_key_value_metadata({_VOCABULARY: text})
             self._writer.close()
 
