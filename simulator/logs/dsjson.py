@@ -363,7 +363,8 @@ class DsjsonReader(Reading):
     ) -> Iterator[tuple[int, bytes]]:
         if layout is None or not events:
             return
-        if any(event.slots is not None for event in events):
+        slots = [event.slots for event in events]
+        if slots.count(None) < len(slots):
             yield from zip(positions, texts, strict=True)
             return
         self._hits += len(events)
@@ -569,8 +570,8 @@ class _Rows:
             keys=self._keys(),
             loggers=self._loggers(),
             rewards=self._rewards(),
-            propensities=_numbers([_propensity(event) for event in events]),
-            chosen=np.array([_index(event) for event in events], np.int32),
+            propensities=self._propensities(),
+            chosen=self._chosen(),
             floors=np.zeros(len(events)),
             offsets=offsets,
             actions=np.concatenate(self._codes),
@@ -587,6 +588,22 @@ class _Rows:
         )
         return _sorted_out(part, ranks, wrong), wrong
 
+    def _propensities(self) -> FloatArray:
+        known = [event.propensity for event in self._events]
+        if None in known:
+            known = [
+                event.propensity_too if propensity is None else propensity
+                for propensity, event in zip(known, self._events, strict=True)
+            ]
+        return _numbers(known)
+
+    def _chosen(self) -> NDArray[np.int32]:
+        """Return which action was chosen, from 0; -1 where only the ranks say so."""
+        known = [event.index for event in self._events]
+        if None in known:
+            known = [_index(event) for event in self._events]
+        return np.array(known, np.int64).clip(-1, 2**31 - 1).astype(np.int32)
+
     def _rewards(self) -> FloatArray:
         costs = [event.cost for event in self._events]
         if None in costs:
@@ -600,7 +617,7 @@ class _Rows:
 
     def _complete(self, wrong: dict[int, str]) -> None:
         """Give every row as many ranks and probabilities as it has actions."""
-        sizes = [len(codes) for codes in self._codes]
+        sizes = list(map(len, self._codes))
         ranked = [len(event.a) for event in self._events]
         shared = [len(event.p) for event in self._events]
         if sizes == ranked == shared:
@@ -667,11 +684,6 @@ class _Rows:
             dropped[row] = 0.0
         counts: FloatArray = 1.0 / (1.0 - dropped)
         return counts
-
-
-def _propensity(event: _Event) -> float | None:
-    known = event.propensity
-    return known if known is not None else event.propensity_too
 
 
 def _index(event: _Event) -> int:

@@ -47,7 +47,7 @@ def all_ms_of(texts: Sequence[str]) -> NDArray[np.int64]:
         >>> all_ms_of(["2019-11-24T00:00:22.1999Z", ""]).tolist()
         [1574553622199, 0]
     """
-    if all(text[-1:] == "Z" for text in texts):
+    if {text[-1:] for text in texts} == {"Z"}:
         # As fast as it gets, for the one form that nearly all logs have.
         times = np.array([text[:-1] for text in texts], "datetime64[ms]")
         if not np.isnat(times).any():
