@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -52,6 +52,10 @@ _UNKNOWN = float("nan")
 _ENVELOPE = {"a", "p", "EventId", "Timestamp", "Version", "VWState", "pdrop"}
 
 
+_Small = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
+"""The number of an action."""
+
+
 class _State(msgspec.Struct, gc=False):
     m: str = ""
 
@@ -62,7 +66,7 @@ class _Slot(msgspec.Struct, gc=False):
     id: str = msgspec.field(name="_id", default="")
     cost: float | None = msgspec.field(name="_label_cost", default=None)
     original: float | None = msgspec.field(name="_original_label_cost", default=None)
-    actions: list[int] = msgspec.field(name="_a", default_factory=list)
+    actions: list[_Small] = msgspec.field(name="_a", default_factory=list)
     probabilities: list[float] = msgspec.field(name="_p", default_factory=list)
 
 
@@ -70,7 +74,7 @@ class _Event(msgspec.Struct, gc=False):
     """A line, as far as it is of use."""
 
     c: dict[str, msgspec.Raw] | None = None
-    a: list[int] = msgspec.field(default_factory=list)
+    a: list[_Small] = msgspec.field(default_factory=list)
     p: list[float] = msgspec.field(default_factory=list)
     cost: float | None = msgspec.field(name="_label_cost", default=None)
     cost_too: float | None = msgspec.field(name="_label_Cost", default=None)
@@ -78,8 +82,8 @@ class _Event(msgspec.Struct, gc=False):
     propensity_too: float | None = msgspec.field(
         name="_label_Probability", default=None
     )
-    action: int | None = msgspec.field(name="_label_Action", default=None)
-    index: int | None = msgspec.field(name="_labelIndex", default=None)
+    action: _Small | None = msgspec.field(name="_label_Action", default=None)
+    index: _Small | None = msgspec.field(name="_labelIndex", default=None)
     original: float | None = msgspec.field(name="_original_label_cost", default=None)
     skip: bool = msgspec.field(name="_skipLearn", default=False)
     pdrop: float = 0.0
@@ -602,7 +606,7 @@ class _Rows:
         known = [event.index for event in self._events]
         if None in known:
             known = [_index(event) for event in self._events]
-        return np.array(known, np.int64).clip(-1, 2**31 - 1).astype(np.int32)
+        return np.array(known, np.int32)
 
     def _rewards(self) -> FloatArray:
         costs = [event.cost for event in self._events]

@@ -379,6 +379,8 @@ BAD_LINES = {
     event(p=[0.6]): r"line 2: a and p: must be of the 2 actions",
     event(_labelIndex=2): r"line 2: _label_Action: must be one of 2 actions, not 3",
     event(_label_probability=..., p=[]): r"line 2: _label_probability: is missing",
+    event(_labelIndex=10**30): r"line 2: .*_labelIndex",
+    event(a=[2, 10**30]): r"line 2: .*a\[1\]",
     event(_label_cost="much"): r"line 2: Expected `float.*_label_cost",
     event(Timestamp="noon"): r"line 2: Timestamp: must be a time",
     event(pdrop=1.0): r"line 2: pdrop: must be in \[0, 1\)",
