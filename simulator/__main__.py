@@ -17,9 +17,20 @@ from rich.table import Table
 
 from policies.errors import OpportuneError
 from policies.model import Split
+from simulator.checking import Check
+from simulator.checking import check as check_source
 from simulator.evaluation import POLICIES, Evaluation, Value
 from simulator.evaluation import evaluate as evaluate_log
-from simulator.logs import Log, Watcher
+from simulator.logs import (
+    Format,
+    Log,
+    Target,
+    Watcher,
+    Written,
+    open_log,
+    write_log,
+)
+from simulator.logs.times import text_of
 from simulator.replaying import Different, Replay
 from simulator.replaying import replay as replay_log
 
@@ -47,7 +58,7 @@ _REASONS = {
 }
 
 app = typer.Typer(
-    help="Reads the log of an Opportune server, and says what would have been.",
+    help="Reads logs of decisions, and says what would have been.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -73,6 +84,26 @@ JSONOption = Annotated[
     Path | None,
     typer.Option(
         "--json", metavar="FILE", help="Also write the result to a file, as JSON."
+    ),
+]
+AnyLogArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOG",
+        help="A server's file, Parquet (a file or a folder), VW's dsjson or text, a"
+        " folder of the Open Bandit Dataset, its pipeline's arrays (.npz), or CSV.",
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="What the log is, where its beginning is unclear."),
+]
+MappingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help="For CSV: a TOML file that says which column is what.",
     ),
 ]
 
@@ -161,6 +192,135 @@ def evaluate(
         )
     _print_evaluation(result)
     _write(json, result)
+
+
+@app.command("check-log")
+def check_log(
+    log: AnyLogArgument,
+    json: JSONOption = None,
+    format: FormatOption = None,  # noqa: A002 - it is the option's name
+    mapping: MappingOption = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=1e-12,
+            max=0.5,
+            help="By how much probabilities may be off: sums from 1, and the propensity"
+            " from the probability of what was chosen.",
+        ),
+    ] = 1e-4,
+) -> None:
+    """Say what is wrong with a log, with the numbers of the rows.
+
+    Looks at propensities and probabilities, what was eligible, duplicates, gaps,
+    clocks and rewards, and lists the policies that logged it. Ends with status 0 if
+    nothing is wrong, 1 if anything is, and 2 if the log cannot be read at all.
+
+    \b
+    Examples:
+      opportune-simulator check-log opportune.db
+      opportune-simulator check-log events.dsjson.gz --json check.json
+      opportune-simulator check-log visits.csv --mapping visits.toml
+    """  # noqa: D301 - as above
+    with (
+        _told(),
+        open_log(log, format=format, mapping=mapping, skip_bad=True) as source,
+        _progress() as watcher,
+    ):
+        now_ms = time.time_ns() // 1_000_000
+        result = check_source(
+            source, now_ms=now_ms, tolerance=tolerance, watcher=watcher
+        )
+    _print_check(result)
+    _write(json, result)
+    if result.wrong:
+        raise typer.Exit(_DIFFERS)
+
+
+@app.command()
+def convert(  # noqa: PLR0917 - the options of a command
+    log: AnyLogArgument,
+    dst: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DST",
+            help="Where to; it must not exist. Without a suffix a folder of Parquet,"
+            " with one folder per day; .parquet, .dsjson, .csv and .npz (arrays of Open"
+            " Bandit Pipeline) are files, and .dsjson.gz and .csv.gz packed ones.",
+        ),
+    ],
+    to: Annotated[
+        Target | None,
+        typer.Option("--to", help="As what, where DST does not say so."),
+    ] = None,
+    json: JSONOption = None,
+    format: FormatOption = None,  # noqa: A002 - as above
+    mapping: MappingOption = None,
+    skip_bad: Annotated[  # noqa: FBT002 - a flag of the command line
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Leave out what cannot be read, and say how much, instead of ending.",
+        ),
+    ] = False,
+) -> None:
+    """Write a log anew, as something else.
+
+    Parquet keeps all; dsjson, CSV and arrays what they have a place for. Ends with
+    status 2 if the log cannot be read, or not be written.
+
+    \b
+    Examples:
+      opportune-simulator convert opportune.db log
+      opportune-simulator convert events.dsjson.gz log --skip-bad
+      opportune-simulator convert log events.dsjson
+    """  # noqa: D301 - as above
+    with (
+        _told(),
+        open_log(log, format=format, mapping=mapping, skip_bad=skip_bad) as source,
+        _progress() as watcher,
+    ):
+        result = write_log(source, dst, to, watcher=watcher)
+    _out.print(f"{_plural(result.rows, 'decision', 'decisions')} in {result.path}")
+    for reason, count in result.left_out.items():
+        _out.print(f"Left out: {count:,} {reason}")
+    for message in result.first[:_SHOWN_MAX]:
+        _out.print(f"  {message}", soft_wrap=True)
+    _write(json, result)
+
+
+def _print_check(result: Check) -> None:
+    table = Table("what", "rows", "first rows", "meaning")
+    table.columns[1].justify = "right"
+    for finding in result.findings:
+        rows = ", ".join(map(str, finding.rows[:_SHOWN_MAX]))
+        more = " …" if finding.rows and finding.count > _SHOWN_MAX else ""
+        mark = "" if finding.severity == "wrong" else " (a note)"
+        told = f"{finding.meaning}: {finding.detail}" if finding.detail else ""
+        table.add_row(
+            finding.kind + mark,
+            f"{finding.count:,}",
+            rows + more,
+            told or finding.meaning,
+        )
+    actions = _plural(result.actions, "action", "actions")
+    decisions = _plural(result.rows, "decision", "decisions")
+    _out.print(f"{result.log} ({result.format}): {decisions} among {actions}")
+    if result.first_ms:
+        _out.print(f"from {text_of(result.first_ms)} to {text_of(result.last_ms)}")
+    if result.findings:
+        _out.print(table)
+    for logger in result.loggers:
+        if logger.policy or len(result.loggers) > 1:
+            name = logger.policy or "no name"
+            rows = _plural(logger.rows, "decision", "decisions")
+            _out.print(
+                f"Logged by {name}: {rows}, from {logger.first} to {logger.last}",
+                soft_wrap=True,
+            )
+    for unchecked in result.unchecked:
+        _out.print(f"Not looked at: {unchecked}.")
+    _out.print("Something is wrong." if result.wrong else "Nothing is wrong.")
 
 
 def _print_replay(result: Replay, seconds: float) -> None:
@@ -266,7 +426,7 @@ def _print_doubts(result: Evaluation) -> None:
         _out.print(f"Not reliable: {policy} ({names}): {doubt}.")
 
 
-def _write(path: Path | None, result: Replay | Evaluation) -> None:
+def _write(path: Path | None, result: Replay | Evaluation | Check | Written) -> None:
     if path is None:
         return
     text = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"

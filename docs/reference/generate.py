@@ -47,6 +47,7 @@ from policies.toml import Duration
 from server import settings, telemetry
 from server.status import status_of
 from server.stores.sqlite import migrate
+from simulator.logs.table import CsvMapping
 
 _ROOT = Path(__file__).parents[2]
 
@@ -502,6 +503,16 @@ def record_tables(*nouns: str) -> str:
         kind = getattr(records, f"{noun}Record", None) or getattr(model, noun)
         lines += _noun(kind, noun)
     return "\n".join(lines)
+
+
+def mapping_table() -> str:
+    """Describe the keys of a mapping, by which a table is read."""
+    docs = _docs(CsvMapping)
+    rows = [
+        (f"`{field.name}`", docs[field.name])
+        for field in msgspec.structs.fields(CsvMapping)
+    ]
+    return _table(("key", "meaning"), rows)
 
 
 def command_tables() -> str:

@@ -51,6 +51,9 @@ from server import telemetry
 from server.settings import Settings, read_settings
 from server.status import status_of
 from server.stores.sqlite import migrate
+from simulator.logs import open_log
+from simulator.logs.parquet import table_of
+from simulator.logs.table import CsvMapping, read_mapping
 from tests.server import kit
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +118,11 @@ def is_settings(example: Example) -> bool:
         re.search(rf"^\[({'|'.join(sections)})\b", example.text, re.MULTILINE)
         is not None
     )
+
+
+def is_mapping(example: Example) -> bool:
+    """Say whether an example says what the columns of a table are."""
+    return re.search(r"^propensity = ", example.text, re.MULTILINE) is not None
 
 
 def is_package(example: Example) -> bool:
@@ -406,6 +414,23 @@ def test_every_field_of_a_record_is_documented(noun: str) -> None:
         assert f"| `{field.name}` |" in said
 
 
+@pytest.mark.parametrize("field", msgspec.structs.fields(CsvMapping), ids=str)
+def test_every_key_of_a_mapping_is_documented(field: Any) -> None:
+    assert f"| `{field.name}` |" in reference("log-files.md")
+
+
+def test_every_column_of_parquet_is_documented() -> None:
+    with open_log(ROOT / "tests/data/logs/personalizer.dsjson") as source:
+        (part,) = source.parts()
+    names = ["segment" for _ in part.ids]
+    full = msgspec.structs.replace(
+        part, segments=names, splits=names, targets={"greedy": part.rewards}
+    )
+    for name in table_of(full).schema.names:
+        kind, colon, _ = name.partition(":")
+        assert f"| `{kind}{colon and ':NAME'}` |" in reference("log-files.md")
+
+
 @pytest.mark.parametrize(
     "word",
     [
@@ -474,6 +499,10 @@ def test_an_example_of_a_file_is_read_by_its_reader(
     install(example.page)
     if is_package(example):
         assert tomllib.loads(example.text)["project"]["entry-points"][GROUP]
+    elif is_mapping(example):
+        path = tmp_path / "mapping.toml"
+        path.write_text(example.text)
+        assert read_mapping(path).columns()
     elif is_settings(example):
         path = tmp_path / "settings.toml"
         path.write_text(example.text)

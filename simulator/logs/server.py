@@ -8,7 +8,7 @@ was opened: rows are only ever appended, and those that came later are left out.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,15 +17,13 @@ import msgspec
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
-from policies.errors import FileError, OpportuneError
+from policies.errors import FileError
 from policies.model import Decision, Resolution, Split
 from policies.policy import PolicySettings
 from policies.records import decode_decision
+from simulator.logs.base import LogError
 
-__all__ = ["Key", "Log", "LogError", "Record", "StreamRow", "Watcher"]
-
-Watcher = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
+__all__ = ["Key", "Log", "Record", "StreamRow"]
 
 _SQLITE = "sqlite:///"
 _VIEWS = {
@@ -38,15 +36,6 @@ _VIEWS = {
 }
 _CHUNK = 1_000
 _LOCK_WAIT_S = 30.0
-
-
-class LogError(OpportuneError):
-    """A log cannot be read, or lacks something; the message says what to do."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        self.path = path
-        self.problem = problem
-        super().__init__(f"{path}: {problem}")
 
 
 class Record(NamedTuple):
@@ -96,6 +85,7 @@ class Log:
         last: The position of the last one; 0 in an empty log.
         epoch: The latest training stream; 0 before anything was resolved.
         resolved: How many rows that stream has.
+        reported: The position of the last outcome; 0 without any.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -115,6 +105,9 @@ class Log:
             (self.resolved,) = self._one(
                 "select coalesce(max(position), 0) from resolutions_v2 where epoch = ?",
                 self.epoch,
+            )
+            (self.reported,) = self._one(
+                "select coalesce(max(position), 0) from outcomes_v1"
             )
         except BaseException:
             self._connection.close()
@@ -204,6 +197,57 @@ class Log:
             latest = corrected.get(resolution.decision_id, resolution.revision)
             if resolution.revision == latest:
                 yield row
+
+    def keep_rewards(self) -> None:
+        """Keep the last reward of each decision at hand, in a file that goes again."""
+        self._connection.execute(
+            "create temp table if not exists rewarded(decision_id text primary key,"
+            " reward real) without rowid"
+        )
+        after = 0
+        while after < self.resolved:
+            rows = self._all(
+                "select position, decision_id, reward from resolutions_v2"
+                " where epoch = ? and position > ? and position <= ?"
+                " order by position limit ?",
+                *(self.epoch, after, self.resolved, _CHUNK),
+            )
+            if not rows:
+                break
+            self._connection.executemany(
+                "insert or replace into temp.rewarded values (?, ?)",
+                [row[1:] for row in rows],
+            )
+            after = rows[-1][0]
+        self._connection.commit()
+
+    def rewards(self, first: int, last: int) -> list[tuple[str, float]]:
+        """Return ids and rewards of the decisions that have one; kept before.
+
+        Args:
+            first: The position of the first decision.
+            last: That of the last one.
+        """
+        return self._all(
+            "select decision_id, reward from temp.rewarded where decision_id in"
+            " (select decision_id from decisions_v1 where position between ? and ?)",
+            *(first, last),
+        )
+
+    def outcomes(self, first: int, last: int) -> list[tuple[str, str]]:
+        """Return ids of decisions with outcomes of theirs, as JSON, in their order.
+
+        Args:
+            first: The position of the first decision.
+            last: That of the last one.
+        """
+        return self._all(
+            "select decision_id, record from outcomes_v1 where position <= ? and"
+            " decision_id in"
+            " (select decision_id from decisions_v1 where position between ? and ?)"
+            " order by position",
+            *(self.reported, first, last),
+        )
 
     def read(self, record: str, name: str) -> Decision:
         """Read a stored decision.
