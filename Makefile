@@ -29,7 +29,7 @@ say = @echo '▸'
 .PHONY: help
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
-		awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
+		awk -F ':.*## ' '{ printf "  make %-24s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: $(VENV)/demo.stamp  ## serve real logged customers, and show what was earned
@@ -79,6 +79,10 @@ scenarios: $(VENV)/dev.stamp  ## play the offer patterns of examples/scenarios: 
 .PHONY: study-coverage
 study-coverage: $(VENV)/dev.stamp  ## how often intervals hold the truth, on synthetic logs
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage $(ARGS)
+
+.PHONY: study-learning-policies
+study-learning-policies: $(VENV)/dev.stamp  ## how well a log tells what a policy that learns would earn
+	$(BIN)/python -m benchmarks.learning_policies $(ARGS)
 
 # --- The parts of check -----------------------------------------------------------
 

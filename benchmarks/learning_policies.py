@@ -15,7 +15,8 @@ evaluator
     updates     how long the run is that it values, and `observed`, how many of its
                 rewards were the log's own
     rmse        of its value against the mean of many online runs of that length
-    rmse_run    of its value against one such run, which is noisy itself
+    noise       how far one such run is from that mean
+    rmse_run    of its value against one such run, `noise` and all
     coverage    how often its interval holds the former, and coverage_run the latter
 """
 
@@ -53,7 +54,15 @@ from policies.estimators.learning import (
 )
 from policies.model import FloatArray
 
-__all__ = ["EVALUATORS", "EpsilonLinUCB", "Log", "logged", "online", "run"]
+__all__ = [
+    "EVALUATORS",
+    "EpsilonLinUCB",
+    "Log",
+    "logged",
+    "online",
+    "run",
+    "summary_of",
+]
 
 _FOLDER = Path("build/bench")
 _out = Console(highlight=False, width=140)
@@ -185,8 +194,14 @@ def logged(name: str, seed: int, rows: int, *, skewed: bool) -> Log:
     chosen = (ends < rng.random(n)[:, None]).sum(axis=1).clip(0, n_actions - 1)
     rewards = (chosen == labels).astype(float)
     folds = rng.integers(5, size=n)
+    weights = 1.0 / probabilities[np.arange(n), chosen]
     values = cross_fit_smooth(
-        contexts[:, 1:], chosen, rewards, folds, n_actions=n_actions
+        contexts[:, 1:],
+        chosen,
+        rewards,
+        folds,
+        n_actions=n_actions,
+        weights=weights,
     )
     steps = [
         Step(
@@ -283,7 +298,7 @@ def run(
         "runs": runs,
         **{
             f"{name} {kind}": {
-                title: _summary(
+                title: summary_of(
                     [
                         dict(found[name, kind, seed, rows])[title]
                         for seed in range(seeds)
@@ -303,12 +318,13 @@ def run(
     _out.print(f"{file}")
 
 
-def _summary(made: list[dict[str, float]], curves: FloatArray) -> dict[str, float]:
+def summary_of(made: list[dict[str, float]], curves: FloatArray) -> dict[str, float]:
     """Return how far the values of an evaluator are from the truth."""
-    errors, run_errors, held, run_held = [], [], [], []
+    errors, run_errors, held, run_held, noises = [], [], [], [], []
     for seed, numbers in enumerate(made):
         at = min(max(round(numbers["updates"]), 1), curves.shape[1]) - 1
         truth, single = curves[:, at].mean(), curves[seed % len(curves), at]
+        noises.append(curves[:, at].std(ddof=1))
         errors.append(numbers["value"] - truth)
         run_errors.append(numbers["value"] - single)
         held.append(float(numbers["low"] <= truth <= numbers["high"]))
@@ -319,6 +335,7 @@ def _summary(made: list[dict[str, float]], curves: FloatArray) -> dict[str, floa
         "violations": mean(numbers["violations"] for numbers in made),
         "bias": float(np.mean(errors)),
         "rmse": float(np.sqrt(np.mean(np.square(errors)))),
+        "noise": float(np.mean(noises)),
         "rmse_run": float(np.sqrt(np.mean(np.square(run_errors)))),
         "coverage": mean(held),
         "coverage_run": mean(run_held),
@@ -328,8 +345,8 @@ def _summary(made: list[dict[str, float]], curves: FloatArray) -> dict[str, floa
 
 def _show(report: Any, names: list[str]) -> None:
     table = Table(title="Evaluating a policy that learns", box=box.HEAVY_HEAD)
-    fields = ("updates", "observed", "violations", "bias", "rmse", "rmse_run")
-    rates = ("coverage", "coverage_run", "width")
+    fields = ["updates", "observed", "violations", "bias", "rmse", "noise", "rmse_run"]
+    rates = ["coverage", "coverage_run", "width"]
     for title in ("log", "evaluator", *fields, *rates):
         table.add_column(title, justify="left" if title == "log" else "right")
     for name, kind in product(names, ("uniform", "skewed")):

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import UnionType
@@ -42,6 +42,7 @@ from policies import (
     rewards,
     specs,
 )
+from policies.estimators import ESTIMATORS, SLATES
 from policies.gates import GATES, life
 from policies.toml import Duration
 from server import settings, telemetry
@@ -478,6 +479,52 @@ def metric_table() -> str:
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - has no other name
             rows.append((f"`{name}`", family.type, labels, family.documentation))
     return _table(("metric", "type", "labels", "meaning"), sorted(rows))
+
+
+def estimator_table() -> str:
+    """Describe every estimator of single decisions."""
+    rows = []
+    for name, estimator in ESTIMATORS.items():
+        what, formula = _first_line(estimator.terms)
+        needs = ", ".join(f"`{column}`" for column in estimator.needs)
+        parameter = ""
+        if (tunable := estimator.tunable) is not None:
+            signature = inspect.signature(estimator.terms)
+            parameter = (
+                f"`{tunable.name}`, {signature.parameters[tunable.name].default:g}"
+            )
+        whole = "" if estimator.whole else "yes"
+        rows.append((f"`{name}`", what, formula, needs, parameter, whole))
+    head = ("estimator", "is", "value", "also needs", "parameter, default", "adds up")
+    return _table(head, rows)
+
+
+def _first_line(function: Callable[..., Any]) -> tuple[str, str]:
+    """Return what it is and what its value is."""
+    line = (function.__doc__ or "").splitlines()[0].rstrip(".")
+    what, _, value = line.partition(": ")
+    return what, value
+
+
+def slate_table() -> str:
+    """Describe every estimator of slates."""
+    rows = [
+        (f"`{name}`", *_first_line(estimator)) for name, estimator in SLATES.items()
+    ]
+    return _table(("estimator", "is", "value"), rows)
+
+
+def estimator_papers() -> str:
+    """List what each estimator is from."""
+    lines = []
+    for name, function in [
+        *((name, estimator.terms) for name, estimator in ESTIMATORS.items()),
+        *SLATES.items(),
+    ]:
+        _, _, papers = (inspect.getdoc(function) or "").partition("References:")
+        if papers:
+            lines.append(f"- `{name}`: {' '.join(papers.split())}")
+    return "\n".join(lines)
 
 
 def view_table() -> str:

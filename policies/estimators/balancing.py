@@ -9,7 +9,6 @@ from policies.model import FloatArray
 
 __all__ = ["balanced_ips", "balanced_weights"]
 
-_STEPS = 50
 _ENOUGH = 1e-10
 
 
@@ -74,25 +73,21 @@ def balanced_weights(
 def _logistic(
     X: FloatArray, labels: FloatArray, counts: FloatArray, ridge: float
 ) -> FloatArray:
-    """Return the weights of a logistic regression, by Newton's steps."""
+    """Return the weights of a logistic regression: Newton's, halved if need be."""
     theta = np.zeros(X.shape[1])
     loss = _loss(X, labels, counts, ridge, theta)
-    for _ in range(_STEPS):
+    while True:
         chance = 0.5 * (1.0 + np.tanh(0.5 * (X @ theta)))
         gradient = X.T @ (counts * (chance - labels)) + ridge * theta
         curved = counts * chance * (1.0 - chance)
         hessian = (X * curved[:, None]).T @ X + ridge * np.eye(len(theta))
         step = np.linalg.solve(hessian, gradient)
-        size = 1.0
-        while (after := _loss(X, labels, counts, ridge, theta - size * step)) > loss:
-            size /= 2
-            if size < _ENOUGH:
-                return theta
-        theta = theta - size * step
-        if loss - after <= _ENOUGH * (1.0 + abs(loss)):
-            break
+        while (after := _loss(X, labels, counts, ridge, theta - step)) > loss:
+            step /= 2.0
+        theta -= step
+        if loss - after <= _ENOUGH * (1.0 + loss):
+            return theta
         loss = after
-    return theta
 
 
 def _loss(

@@ -27,8 +27,6 @@ __all__ = [
     "mle_calibration",
 ]
 
-_STEPS = 200  # Of a bisection, which ends far earlier: where nothing changes.
-
 
 class WeightSums(msgspec.Struct, frozen=True, kw_only=True):
     """All that a Cressie–Read calibration needs of weights: parts are added.
@@ -160,8 +158,6 @@ def cressie_read_calibration(
     else:
         mean = (fake + sums.w) / (1 + n)
         variance = (fake * fake + sums.ww) / (1 + n) - mean * mean
-        if variance <= 0:  # All weights are 1, and the one not drawn is too.
-            return Calibration(kind="linear", intercept=1.0, slope=0.0, missing=0.0)
         intercept = (variance + mean * mean - mean) / variance / (1 + n)
         slope = (1 - mean) / variance / (1 + n)
     missing = max(0.0, 1.0 - (intercept * sums.w + slope * sums.ww))
@@ -206,10 +202,9 @@ def _dual_bounds(
 ) -> tuple[float, float]:
     """Return between which β no row's probability is below 0 or above 1."""
     n = len(weights)
-    high = n / (1.0 - w_min) if w_min < 1 else math.inf
+    low, high = n / (1.0 - w_max), n / (1.0 - w_min)
     if (below := weights[weights < 1]).size:
         high = min(high, float(((n - 1) / (1.0 - below)).min()))
-    low = n / (1.0 - w_max) if 1 < w_max < math.inf else 0.0
     if (above := weights[weights > 1]).size:
         low = max(low, float(((n - 1) / (1.0 - above)).max()))
     return low, high
@@ -221,21 +216,16 @@ def _root(excess: FloatArray, n: int, low: float, high: float) -> float:
     def gradient(dual: float) -> float:
         return float((excess / (n + excess * dual)).sum())
 
-    if math.isinf(high):
-        high = float(n)
     if gradient(low) <= 0:
         return low
     if gradient(high) >= 0:
         return high
-    for _ in range(_STEPS):
-        middle = 0.5 * (low + high)
-        if middle in {low, high}:
-            break
+    while low < (middle := 0.5 * (low + high)) < high:
         if gradient(middle) > 0:
             low = middle
         else:
             high = middle
-    return 0.5 * (low + high)
+    return middle
 
 
 def _check(weight_min: float, weight_max: float) -> None:

@@ -6,7 +6,9 @@ policies the model is not only subtracted, it is learned from, and has to be goo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import shake_128
+from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -30,6 +32,7 @@ def cross_fit_smooth(
     length: float = 1.0,
     ridge: float = 1.0,
     seed: int = 0,
+    weights: FloatArray | None = None,
 ) -> FloatArray:
     """Predict what each action would have earned, by ridge regressions on waves.
 
@@ -38,23 +41,30 @@ def cross_fit_smooth(
     regression of its own, and the model that predicts a fold has learned from the
     others.
 
+    A ridge regression shrinks what it has seen little of, and leaves the range of the
+    rewards. The rising step function that fits rewards best by prediction mends both;
+    for each fold it is fitted to what models predict that have seen neither that fold
+    nor the one they predict, so that no prediction knows a reward of its own fold.
+
     Args:
         X: Numbers about each decision, shape (n, d).
         chosen: The action taken, shape (n,), each from 0 to n_actions - 1.
         rewards: What it earned, shape (n,), any unit.
-        folds: The fold of each row, shape (n,), from 0; what must not be split, such as
-            the decisions of a user, has the same. `policies.reward_model.fold_of`
-            makes them.
+        folds: The fold of each row, shape (n,), at least three; what must not be split,
+            such as the decisions of a user, has the same. `fold_of` of
+            `policies.reward_model` makes them.
         n_actions: The number of actions, at least 1.
         waves: How many; time grows with the square.
         length: The width, above 0, in standard deviations of a typical distance.
         ridge: The strength of the prior that an action earns its mean everywhere,
             above 0, in units of one observation.
         seed: Which directions.
+        weights: How much each row counts for the step function, shape (n,), each above
+            0, such as one over its propensity; all the same without.
 
     Returns:
-        The predictions, within the range of the rewards that were learned, shape
-        (n, n_actions); of an action that was never taken the mean reward of all.
+        The predictions, within the range of the rewards, shape (n, n_actions); of an
+        action that was never taken about the mean reward of all.
 
     Raises:
         ValueError: If an argument has another shape or is out of its range.
@@ -63,13 +73,16 @@ def cross_fit_smooth(
         A. Rahimi and B. Recht. Random features for large-scale kernel machines.
         NIPS 2007.
 
+        R. E. Barlow, D. J. Bartholomew, J. M. Bremner and H. D. Brunk. Statistical
+        inference under order restrictions. Wiley, 1972 (isotonic regression).
+
     Examples:
         >>> X = np.linspace(-1, 1, 400)[:, None]
         >>> values = cross_fit_smooth(
         ...     X,
         ...     np.zeros(400, dtype=int),
         ...     X[:, 0] ** 2,
-        ...     np.arange(400) % 2,
+        ...     np.arange(400) % 4,
         ...     n_actions=1,
         ...     waves=50,
         ...     ridge=0.01,
@@ -89,17 +102,93 @@ def cross_fit_smooth(
         raise ValueError(f"waves must be at least 1, not {waves}")
     if not (length > 0 and ridge > 0):
         raise ValueError(f"length and ridge must be above 0, not {length} and {ridge}")
+    names, fold = np.unique(folds, return_inverse=True)
+    if len(names) < 3:
+        raise ValueError(f"there must be at least 3 folds, not {len(names)}")
     F = _features(X, waves, length, seed)
-    predictions = np.empty((n, n_actions))
-    for fold in np.unique(folds):
-        here = folds == fold
-        others = rewards[~here] if (~here).any() else np.zeros(1)
-        for action in range(n_actions):
-            rows = ~here & (chosen == action)
-            mean, theta = _ridge(F[rows], rewards[rows], ridge, usual=others.mean())
-            predictions[here, action] = mean + F[here] @ theta
-        predictions[here] = predictions[here].clip(others.min(), others.max())
-    return predictions
+    weights = np.ones(n) if weights is None else weights
+    raw = np.empty((n, n_actions))
+    told = np.zeros((len(names), n))
+    marks = np.eye(len(names))[fold]
+    sums = rewards @ marks, marks.sum(axis=0)
+    for action in range(n_actions):
+        rows = chosen == action
+        fitted = _Fitted(F[rows], rewards[rows], fold[rows], sums=sums, ridge=ridge)
+        for one, other in combinations_with_replacement(range(len(names)), 2):
+            model = fitted.without(one, other)
+            if one == other:
+                raw[fold == one, action] = model(F[fold == one])
+                continue
+            for kept, predicted in ((one, other), (other, one)):
+                taken = rows & (fold == predicted)
+                told[kept, taken] = model(F[taken])
+    for number, known in enumerate(told):
+        here = fold == number
+        steps = _rising(known[~here], rewards[~here], weights[~here])
+        raw[here] = np.interp(raw[here], *steps)
+    return raw
+
+
+class _Fitted:
+    """Ridge regressions of one action, each without one or two of the folds.
+
+    Args:
+        F: Features of the rows in which it was taken, shape (m, n_features).
+        rewards: What it earned, shape (m,).
+        fold: Their folds, shape (m,).
+        sums: The rewards and the number of all rows, by fold.
+        ridge: The strength of the prior.
+    """
+
+    def __init__(
+        self,
+        F: FloatArray,
+        rewards: FloatArray,
+        fold: IntArray,
+        *,
+        sums: tuple[FloatArray, FloatArray],
+        ridge: float,
+    ) -> None:
+        numbers = range(len(sums[0]))
+        parts = [F[fold == number] for number in numbers]
+        earned = [rewards[fold == number] for number in numbers]
+        self._A = np.array([part.T @ part for part in parts])
+        self._b = np.array([p.T @ r for p, r in zip(parts, earned, strict=True)])
+        self._sums = sums
+        self._ridge = ridge
+
+    def without(self, one: int, other: int) -> Callable[[FloatArray], FloatArray]:
+        """Return what predicts from features, without having seen these folds."""
+        kept = [at for at in range(len(self._A)) if at not in {one, other}]
+        A, b = self._A[kept].sum(axis=0), self._b[kept].sum(axis=0)
+        # The first feature is constant: its moments are counts and sums of rewards.
+        if A[0, 0] > 0:
+            mean = b[0] / A[0, 0]
+        else:
+            count = self._sums[1][kept].sum()
+            mean = self._sums[0][kept].sum() / count if count else 0.0
+        target = b - mean * A[0]
+        theta = np.linalg.solve(A + self._ridge * np.eye(len(A)), target)
+        return lambda F: np.asarray(mean + F @ theta)
+
+
+def _rising(
+    x: FloatArray, y: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the rising function nearest to y, as places and values, one a step."""
+    order = np.argsort(x, kind="stable")
+    steps: list[tuple[float, float, float]] = []  # Weight, and the means of x and y.
+    for row in order:
+        weight, place, value = float(weights[row]), float(x[row]), float(y[row])
+        while steps and steps[-1][2] >= value:
+            more, before, lower = steps.pop()
+            total = weight + more
+            place = (weight * place + more * before) / total
+            value = (weight * value + more * lower) / total
+            weight = total
+        steps.append((weight, place, value))
+    _, places, values = np.array(steps).T
+    return places, values
 
 
 def _ridge(

@@ -264,7 +264,7 @@ def dr_ns(
     policy: LearningPolicy,
     steps: Sequence[Step],
     *,
-    quantile: float = 0.05,
+    quantile: float = 0.0,
     multiplier_max: float = 1.0,
     seed: int = 0,
     confidence: float = 0.95,

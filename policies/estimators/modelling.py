@@ -129,7 +129,7 @@ def subgaussian_dr(rows: Rows, shrinkage: float = 0.05) -> Terms:
 
 
 def mrdr(rows: Rows) -> Terms:
-    """More robust DR: DR with a model that was fitted to make its variance small.
+    """More robust DR: the mean of v + w·(r − q), of a model that was fitted for it.
 
     Args:
         rows: The rows, with values of a model that was fitted with `mrdr_weights`.

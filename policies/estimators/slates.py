@@ -56,7 +56,7 @@ class Slates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sips(slates: Slates) -> Terms:
-    """Inverse propensity scores: the mean of Π w · Σ r, a slate being one action."""
+    """Inverse propensity scores: the mean of Π w · Σ r."""
     return Terms(added=slates.weights.prod(axis=1) * slates.rewards.sum(axis=1))
 
 

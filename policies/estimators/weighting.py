@@ -77,9 +77,10 @@ def switch_ips(rows: Rows, limit: float = 10.0) -> Terms:
 
 
 def subgaussian_ips(rows: Rows, shrinkage: float = 0.05) -> Terms:
-    """IPS with weights w / (1 − λ + λ·w): a power mean of w and 1.
+    """Subgaussian IPS: the mean of w / (1 − λ + λ·w)·r.
 
-    Its errors have the tails of a normal distribution.
+    The weight is a power mean of w and 1; errors have the tails of a normal
+    distribution.
 
     Args:
         rows: The rows.
@@ -94,7 +95,7 @@ def subgaussian_ips(rows: Rows, shrinkage: float = 0.05) -> Terms:
 
 
 def exponential(rows: Rows, power: float = 0.7) -> Terms:
-    """IPS with propensities to a power: the mean of π(a) / p^α · r.
+    """Exponential smoothing: the mean of π(a) / p^α · r.
 
     Smooth in the propensity, where clipping has a corner.
 

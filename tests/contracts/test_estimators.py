@@ -98,15 +98,15 @@ def test_parts_add_up_to_the_whole(estimator: Estimator, rows: Rows, cut: int) -
 
 @every_estimator
 @fast
-@given(rows=logs(reward=1.0))
+@given(rows=logs(reward=1.0), model=st.sampled_from([0.0, 1.0]))
 def test_a_ratio_has_no_error_where_rewards_are_all_the_same(
-    estimator: Estimator, rows: Rows
+    estimator: Estimator, rows: Rows, model: float
 ) -> None:
     if not estimator.ratio:
         return
-    model = {"logged_values": np.zeros(len(rows)), "target_values": np.zeros(len(rows))}
     columns = {name: getattr(rows, name) for name in rows.__struct_fields__}
-    terms = estimator(Rows(**{**columns, **model}))
+    columns["logged_values"] = columns["target_values"] = np.full(len(rows), model)
+    terms = estimator(Rows(**columns))
 
     assert pytest.approx(1.0, abs=1e-12) == terms.value
     if terms.under is not None:

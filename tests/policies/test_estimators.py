@@ -17,6 +17,7 @@ from policies.estimators import (
     SLATES,
     Rows,
     Slates,
+    Sums,
     Terms,
     choose_estimator,
     mrdr_weights,
@@ -33,6 +34,7 @@ from policies.estimators.calibrating import (
     WeightSums,
     cressie_read,
     cressie_read_calibration,
+    mle,
     mle_calibration,
 )
 from policies.estimators.embedding import cluster_weights, marginal_weights
@@ -312,6 +314,11 @@ def test_a_calibration_of_all_parts_makes_parts_add_up(obd: Rows) -> None:
 
     whole = named("cressie_read")(obd).value
     assert pytest.approx(whole, rel=1e-12) == (added[0] + added[1]).value
+    likelihood = mle_calibration(obd.weights)
+    added = [mle(part, calibration=likelihood).sums for part in parts]
+    assert (
+        pytest.approx(named("mle")(obd).value, rel=1e-12) == sum(added, Sums(n=0)).value
+    )
 
 
 def test_a_known_largest_weight_is_used(obd: Rows) -> None:
@@ -368,6 +375,7 @@ def test_several_loggers_are_weighed_by_what_they_tell() -> None:
     assert shares[1] > 0.9
     assert pytest.approx(1.0) == shares.sum()
     plain, weighted = named("ips")(rows), multi_ips(rows)
+    assert multi_ips(rows, shares).value == weighted.value
     for better in (weighted, balanced):
         assert (better.influence**2).mean() < 0.3 * (plain.influence**2).mean()
         assert pytest.approx(0.5, abs=0.05) == better.value
@@ -416,6 +424,29 @@ def test_what_nothing_tells_apart_is_weighed_alike() -> None:
     features = np.ones((10, 1))
 
     assert balanced_weights(features, features, np.ones(10)).tolist() == [1.0] * 10
+
+
+def test_balanced_weights_are_found_where_a_whole_step_would_be_too_far() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        logged, target = np.ones((2, 6, 2))
+        logged[:, 1] = rng.normal(size=6) * 10 ** rng.uniform(0, 2)
+        target[:, 1] = rng.normal(size=6) * 10 ** rng.uniform(0, 2)
+        masses = rng.random(6) * 10 ** rng.uniform(-2, 2)
+
+        weights = balanced_weights(logged, target, masses, ridge=1e-3)
+
+        odds = np.log(weights * masses.sum() / 6)
+        slope, constant = np.polyfit(logged[:, 1], odds, 1)
+        chances = [
+            1 / (1 + np.exp(-constant - slope * part[:, 1]))
+            for part in (logged, target)
+        ]
+        # Where the loss is least the classifier is right on average.
+        drawn_back = 1e-3 * constant
+        assert pytest.approx(masses.sum(), abs=1e-3) == (
+            chances[0].sum() + masses @ chances[1] + drawn_back
+        )
 
 
 def test_weights_of_mrdr_make_the_variance_of_dr_smaller() -> None:

@@ -297,7 +297,7 @@ def test_the_smooth_model_learns_what_is_no_line() -> None:
 
 def test_the_smooth_model_never_sees_the_fold_that_it_predicts() -> None:
     points, means = circles(200)
-    chosen, folds = np.zeros(200, dtype=int), np.arange(200) % 2
+    chosen, folds = np.zeros(200, dtype=int), np.arange(200) % 3
     changed = means[:, 0].copy()
     changed[folds == 0] = 0.5
 
@@ -308,12 +308,40 @@ def test_the_smooth_model_never_sees_the_fold_that_it_predicts() -> None:
     assert (before[folds == 1] != after[folds == 1]).any()
 
 
+def test_what_the_smooth_model_predicts_is_earned_on_average() -> None:
+    points, means = circles(1_500)
+    chosen = (np.arange(1_500) % 10 == 0).astype(int)  # The second is seldom taken.
+    uniform = np.random.default_rng(2).random(1_500)
+    rewards = (uniform < means[np.arange(1_500), chosen]).astype(float)
+
+    counts = np.where(chosen == 1, 10.0, 1.0)
+    made = cross_fit_smooth(
+        points,
+        chosen,
+        rewards,
+        np.arange(1_500) // 10 % 5,
+        n_actions=2,
+        waves=50,
+        weights=counts,
+    )
+
+    told = made[np.arange(1_500), chosen]
+    assert 0.0 <= made.min() <= made.max() <= 1.0
+    for low, high in ((0.0, 0.35), (0.35, 0.7), (0.7, 1.01)):
+        within = (low <= told) & (told < high)
+        earned = np.average(rewards[within], weights=counts[within])
+        assert pytest.approx(earned, abs=0.1) == np.average(
+            told[within], weights=counts[within]
+        )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"X": np.ones(4)}, "X must be"),
         ({"chosen": np.array([0, 1, 2, 0])}, "chosen must be"),
         ({"waves": 0}, "waves must be"),
+        ({"folds": np.array([0, 1, 0, 1])}, "at least 3 folds"),
         ({"length": 0.0}, "above 0"),
         ({"ridge": -1.0}, "above 0"),
     ],
