@@ -174,11 +174,17 @@ def targets(
     making = _Making(source, training, watcher, offers)
     made = [making.made(candidate) for candidate in wanted]
     pupils = [pupil for pupil in made if isinstance(pupil, _Pupil)]
+    # What has the same learner learns the same, and once.
+    firsts: dict[str, _Pupil] = {}
+    for pupil in pupils:
+        firsts.setdefault(pupil.learner, pupil)
     if pupils:
         for part in parts():
             batch = Batch(part)
-            for pupil in pupils:
+            for pupil in firsts.values():
                 learn(pupil.policies, batch)
+    for pupil in pupils:
+        pupil.follow(firsts[pupil.learner])
     return [
         each.taught(training) if isinstance(each, _Pupil) else each for each in made
     ]
@@ -190,6 +196,17 @@ class _Pupil(NamedTuple):
     name: str
     about: str
     policies: list[Policy]
+
+    @property
+    def learner(self) -> str:
+        """The version of what learns."""
+        return self.policies[0].settings.learner_version
+
+    def follow(self, first: _Pupil) -> None:
+        """Know what another one with the same learner has learned."""
+        for mine, taught in zip(self.policies, first.policies, strict=True):
+            mine.learner, mine.outcomes = taught.learner, taught.outcomes
+            mine.learned = taught.learned
 
     def taught(self, training: Training) -> Target:
         if len(self.policies) > 1:

@@ -91,6 +91,11 @@ class Cluster:
     """
 
     def __init__(self, address: str) -> None:
+        if "://" not in address:
+            raise ClusterError(
+                "the address of a scheduler is like tcp://10.0.0.5:8786, not"
+                f" {address!r}"
+            )
         try:
             distributed = import_module("distributed")
         except ImportError:

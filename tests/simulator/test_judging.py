@@ -6,6 +6,7 @@ The logs are those of `logged`: the value of every policy is known.
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,12 +24,14 @@ from simulator import (
     Evaluation,
     Feedback,
     Parts,
+    Question,
     QuestionError,
     TargetError,
     Value,
     evaluate,
 )
-from simulator.batches import BatchError
+from simulator.batches import Batch, BatchError
+from simulator.judging import judge
 from tests.simulator import logged
 
 STREAMED = (*("ips", "snips", "dr", "sndr", "mrdr"), *("dros@50", "mips", "replay"))
@@ -108,15 +111,15 @@ def test_a_cluster_says_the_same_as_one_process(log: Feedback) -> None:
     assert there == evaluate(parts, **asked)
 
 
-def test_a_cluster_that_is_not_there_is_told(log: Feedback) -> None:
-    try:
-        __import__("distributed")
-    except ImportError:
-        told = "needs dask.distributed: pip install 'opportune"
-    else:
-        told = "no Dask scheduler answers at nowhere"
-    with pytest.raises(ClusterError, match=told):
+def test_an_address_that_is_none_is_told(log: Feedback) -> None:
+    with pytest.raises(ClusterError, match=r"is like tcp://10.* not 'nowhere'"):
         evaluate(log, ["uniform"], dask="nowhere")
+
+
+def test_a_cluster_needs_dask(log: Feedback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match=r"pip install 'opportune\[dask\]'"):
+        evaluate(log, ["uniform"], dask="tcp://127.0.0.1:1")
 
 
 # --- What is asked ------------------------------------------------------------------
@@ -312,6 +315,36 @@ def test_a_policy_can_learn_the_first_part_and_be_judged_by_the_rest(
     assert not subject.cross_fitted
     assert "decided before 2026-11-2" in subject.about
     assert (result.of(settings).low or 0.0) > (result.of("uniform").high or 1.0)
+
+
+def test_policies_that_share_a_learner_are_as_each_alone(
+    log: Feedback, settings: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(SETTINGS.replace("0.1", "0.5"), encoding="utf-8")
+    part = log.take(np.arange(1_500))
+
+    both = evaluate(part, [f"a={settings}", f"b={other}"], folds=2)
+    alone = evaluate(part, [f"b={other}"], folds=2)
+
+    assert both.of("b") == alone.of("b")
+    assert both.of("a").value != both.of("b").value
+
+
+def test_policies_can_be_sent_to_another_process(
+    log: Feedback, settings: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.vw"
+    Workspace(f"--cb_explore_adf --quiet -f {path}").finish()
+    part = log.take(np.arange(300))
+    names = ["logged", "uniform", "fixed:jam", "column:best", settings, f"vw:{path}"]
+    judged = judge(part, names, Question(folds=2))
+
+    for target in judged.targets:
+        sent = pickle.loads(pickle.dumps(target))  # noqa: S301 - our own
+        there, here = sent.answer(Batch(part)), target.answer(Batch(part))
+        np.testing.assert_array_equal(there.taken, here.taken)
+        assert (sent.name, sent.about) == (target.name, target.about)
 
 
 def test_a_model_of_vowpal_wabbit_decides_as_its_command_line(tmp_path: Path) -> None:
