@@ -200,6 +200,19 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
         return self.largest / self.total if self.total > 0 else 1.0
 
     @property
+    def edges(self) -> tuple[float, ...]:
+        """Where each bin of `counts` begins.
+
+        Examples:
+            >>> Overlap.of(np.array([1.0, 2.0])).edges[0]
+            1.0
+        """
+        last = self.first + len(self.counts)
+        return tuple(
+            [2.0 ** (at / _PER_OCTAVE - _OCTAVES) for at in range(self.first, last)]
+        )
+
+    @property
     def top_share(self) -> float:
         """The share of all weight that the heaviest hundredth of the rows has.
 

@@ -1,21 +1,62 @@
 """What would have been: logs through the same engine.
 
->>> from simulator import Log, evaluate, replay
+Nothing is loaded before it is used, so that importing this costs next to nothing.
+
+>>> from simulator import compare, evaluate, open_log, replay
 """
 
 from __future__ import annotations
 
-from simulator.evaluation import Evaluation, TargetError, Value, evaluate
-from simulator.logs import Log, LogError
-from simulator.replaying import Replay, replay
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.comparing import Comparison, Gate, compare
+    from simulator.evaluation import Evaluation, Value, evaluate
+    from simulator.feedback import Feedback
+    from simulator.judging import Question, QuestionError
+    from simulator.logs import Log, LogError, Source, open_log
+    from simulator.memory import Parts
+    from simulator.partition import ClusterError
+    from simulator.replaying import Replay, replay
+    from simulator.targets import TargetError
 
 __all__ = [
+    "ClusterError",
+    "Comparison",
     "Evaluation",
+    "Feedback",
+    "Gate",
     "Log",
     "LogError",
+    "Parts",
+    "Question",
+    "QuestionError",
     "Replay",
+    "Source",
     "TargetError",
     "Value",
+    "compare",
     "evaluate",
+    "open_log",
     "replay",
 ]
+
+_HOMES = {
+    "comparing": ("Comparison", "Gate", "compare"),
+    "evaluation": ("Evaluation", "Value", "evaluate"),
+    "feedback": ("Feedback",),
+    "judging": ("Question", "QuestionError"),
+    "logs": ("Log", "LogError", "Source", "open_log"),
+    "memory": ("Parts",),
+    "partition": ("ClusterError",),
+    "replaying": ("Replay", "replay"),
+    "targets": ("TargetError",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

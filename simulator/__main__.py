@@ -15,12 +15,20 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from policies.comparison import GateSettings
 from policies.errors import OpportuneError
+from policies.estimators import ESTIMATORS
+from policies.intervals import KINDS
 from policies.model import Split
+from policies.overlap import Verdict
+from simulator.candidates import CHOICES
 from simulator.checking import Check
 from simulator.checking import check as check_source
-from simulator.evaluation import POLICIES, Evaluation, Value
+from simulator.comparing import Comparison
+from simulator.comparing import compare as compare_log
+from simulator.evaluation import POLICIES, Evaluation
 from simulator.evaluation import evaluate as evaluate_log
+from simulator.judging import DEFAULT_ESTIMATORS, FOLDS
 from simulator.logs import (
     Format,
     Log,
@@ -33,11 +41,15 @@ from simulator.logs import (
 from simulator.logs.times import text_of
 from simulator.replaying import Different, Replay
 from simulator.replaying import replay as replay_log
+from simulator.surveying import REWARD
+from simulator.tables import print_comparison, print_evaluation
 
 __all__ = ["main"]
 
 _DIFFERS = 1
 _CANNOT = 2
+_CANNOT_TELL = 3
+_GATE = {"deploy": 0, "keep": 1, "cannot tell": _CANNOT_TELL}
 _SHOWN_MAX = 5
 _WIDTH_MAX = 60
 _WIDTH = 100
@@ -108,6 +120,78 @@ MappingOption = Annotated[
 ]
 
 
+EstimatorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--estimator",
+        "-e",
+        metavar="NAME",
+        help="What to estimate by, as often as wanted; NAME@NUMBER sets the parameter"
+        " of those that have one, NAME@auto lets the log choose it. Without it:"
+        f" {', '.join(DEFAULT_ESTIMATORS)}. There are {', '.join(ESTIMATORS)}.",
+    ),
+]
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective",
+        "-o",
+        metavar="NAME",
+        help="What is earned, as often as wanted: reward, or another outcome that the"
+        " log has, such as accepted, dismissed or margin. Without it: reward.",
+    ),
+]
+ConfidenceOption = Annotated[
+    float,
+    typer.Option(
+        min=0.5, max=0.9999, help="How often an interval is to hold the truth."
+    ),
+]
+IntervalOption = Annotated[
+    str,
+    typer.Option(help=f"Which kind of interval: {', '.join(KINDS)}."),
+]
+SplitOption = Annotated[
+    Split | None,
+    typer.Option(
+        help="Judge by these users alone; nothing was learned from those of eval,"
+        " control and holdout.",
+        show_default=False,
+    ),
+]
+TrainUntilOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHEN",
+        help="Policies that learn from the log learn what was decided before, and all"
+        " are judged by the rest: a date such as 2026-11-01, a date and time (UTC), or"
+        " a share of the decisions such as 0.7.",
+    ),
+]
+FoldsOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=20,
+        help="Into how many parts users fall for policies that learn from the log: each"
+        " part is judged by what was learned from the others. 0: by all that was"
+        " learned, which is too good.",
+    ),
+]
+DaskOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="The scheduler of a Dask cluster that is to do the work, such as"
+        " tcp://10.0.0.5:8786.",
+    ),
+]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave out rows that cannot be read."),
+]
+
+
 @app.command()
 def replay(
     log: LogArgument,
@@ -143,55 +227,200 @@ def replay(
 
 @app.command()
 def evaluate(
-    log: LogArgument,
+    log: AnyLogArgument,
+    *,
     policy: Annotated[
         list[str] | None,
         typer.Option(
             "--policy",
             "-p",
             metavar="NAME",
-            help="What to evaluate, as often as wanted: logged, uniform, latest (the"
-            " last policy with the last model), greedy (the same without exploration),"
-            " fixed:OFFER_ID, fixed:no_offer, or the path of a settings file, whose"
-            f" [policy] is trained on the log. Without it: {', '.join(POLICIES)}.",
+            help=f"What to evaluate, as often as wanted: {CHOICES}. WORD=NAME calls it"
+            f" WORD in tables. Without it: {', '.join(POLICIES)} for a server's log,"
+            " logged and uniform for others.",
+        ),
+    ] = None,
+    estimator: EstimatorOption = None,
+    objective: ObjectiveOption = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="segment|day|week|logger",
+            help="Also evaluate each part of the log, as often as wanted.",
+        ),
+    ] = None,
+    quantile: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Also tell this quantile of what is earned, above 0, below 1; as"
+            " often as wanted.",
         ),
     ] = None,
     json: JSONOption = None,
-    confidence: Annotated[
-        float,
-        typer.Option(
-            min=0.5, max=0.9999, help="How often an interval is to hold the truth."
-        ),
-    ] = 0.95,
-    split: Annotated[
-        Split | None,
-        typer.Option(
-            help="Judge by these users alone; nothing was learned from those of eval,"
-            " control and holdout.",
-            show_default=False,
-        ),
-    ] = None,
+    confidence: ConfidenceOption = 0.95,
+    interval: IntervalOption = "default",
+    split: SplitOption = None,
+    train_until: TrainUntilOption = None,
+    folds: FoldsOption = FOLDS,
+    dask: DaskOption = None,
+    format_: FormatOption = None,
+    mapping: MappingOption = None,
+    skip_bad: SkipBadOption = False,
 ) -> None:
     """Estimate what other policies would have earned.
 
     Values are rewards per decision, over the decisions that have one. `ips` is
     unbiased and noisy, `snips` calmer, `dr` calmer still where rewards can be
-    predicted. Where the log cannot tell, the table says so and why: do not decide on
-    such numbers. Ends with status 2 if the log or a policy cannot be read.
+    predicted. Policies that learn from the log are judged by users from whom they have
+    not learned. Where the log cannot tell, the table says so, why, and how many
+    decisions would do.
+
+    Ends with status 0 if every policy is usable, 3 if the log cannot tell of one (weak
+    or unusable), and 2 if the log or a policy cannot be read.
 
     \b
     Examples:
       opportune-simulator evaluate opportune.db
       opportune-simulator evaluate opportune.db -p logged -p fixed:no_offer
       opportune-simulator evaluate opportune.db -p latest -p bolder.toml --json out.json
+      opportune-simulator evaluate events.parquet -p uniform --by segment --by week
+      opportune-simulator evaluate opportune.db -p bolder.toml --train-until 2026-11-01
     """  # noqa: D301 - as above
-    with _told(), Log(log) as opened, _progress() as watcher:
-        names = policy or list(POLICIES)
+    with (
+        _told(),
+        open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
+        _progress() as watcher,
+    ):
         result = evaluate_log(
-            opened, names, confidence=confidence, split=split, watcher=watcher
+            source,
+            policy or (POLICIES if source.format == "server" else POLICIES[:2]),
+            estimators=estimator or DEFAULT_ESTIMATORS,
+            objectives=objective or (REWARD,),
+            by=by or (),
+            quantiles=quantile or (),
+            confidence=confidence,
+            interval=interval,
+            split=split,
+            train_until=train_until,
+            folds=folds,
+            dask=dask,
+            watcher=watcher,
         )
-    _print_evaluation(result)
+    print_evaluation(result, _out)
     _write(json, result)
+    _end(result.verdict)
+
+
+@app.command()
+def compare(
+    log: AnyLogArgument,
+    policies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="POLICY...",
+            help=f"Two or more policies: {CHOICES}. WORD=NAME calls it WORD in tables.",
+        ),
+    ],
+    *,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What all others are compared with; the first one without it.",
+        ),
+    ] = None,
+    daily: Annotated[
+        bool,
+        typer.Option(
+            "--daily",
+            help="Intervals that hold however often they are looked at, for a job that"
+            " runs every day on a log that grows. They are wider.",
+        ),
+    ] = False,
+    promote: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Say whether this policy may be deployed in the place of --over.",
+        ),
+    ] = None,
+    gain_at_least: Annotated[
+        float,
+        typer.Option(
+            help="For --promote: what it must earn more a decision, for certain."
+        ),
+    ] = 0.0,
+    dismissals_at_most: Annotated[
+        float | None,
+        typer.Option(
+            min=-1.0,
+            max=1.0,
+            help="For --promote: by how much dismissals a decision may rise, for"
+            " certain; not looked at without it.",
+            show_default=False,
+        ),
+    ] = None,
+    estimator: EstimatorOption = None,
+    objective: ObjectiveOption = None,
+    json: JSONOption = None,
+    confidence: ConfidenceOption = 0.95,
+    split: SplitOption = None,
+    train_until: TrainUntilOption = None,
+    folds: FoldsOption = FOLDS,
+    dask: DaskOption = None,
+    format_: FormatOption = None,
+    mapping: MappingOption = None,
+    skip_bad: SkipBadOption = False,
+) -> None:
+    """Say which of several policies is better, and whether to deploy one.
+
+    Differences are of the same decisions, so that they are known better than values.
+    Their intervals hold for all policies at once. A winner is named only where the log
+    can tell; what is weak or unusable wins nothing.
+
+    Ends with status 0 if a winner is named, 3 if the log cannot tell, and 2 if the log
+    or a policy cannot be read. With --promote: 0 to deploy, 1 to keep what is there, 3
+    if the log cannot tell.
+
+    \b
+    Examples:
+      opportune-simulator compare opportune.db logged bolder.toml
+      opportune-simulator compare opportune.db now=latest new=bolder.toml --daily
+      opportune-simulator compare opportune.db logged new=bolder.toml --promote new
+        --over logged --dismissals-at-most 0.002
+    """  # noqa: D301 - as above
+    with (
+        _told(),
+        open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
+        _progress() as watcher,
+    ):
+        settings = GateSettings(
+            gain_min=gain_at_least,
+            dismissals_rise_max=dismissals_at_most,
+            confidence=confidence,
+        )
+        result = compare_log(
+            source,
+            policies,
+            over=over,
+            daily=daily,
+            promote=promote,
+            gate_settings=settings,
+            estimators=estimator or DEFAULT_ESTIMATORS,
+            objectives=objective or (REWARD,),
+            confidence=confidence,
+            split=split,
+            train_until=train_until,
+            folds=folds,
+            dask=dask,
+            watcher=watcher,
+        )
+    print_comparison(result, _out)
+    _write(json, result)
+    if result.gate is not None:
+        raise typer.Exit(_GATE[result.gate.verdict])
+    if result.winner is None:
+        raise typer.Exit(_CANNOT_TELL)
 
 
 @app.command("check-log")
@@ -370,63 +599,15 @@ def _short(value: object) -> str:
     return text if len(text) <= _WIDTH_MAX else text[: _WIDTH_MAX - 1] + "…"
 
 
-def _print_evaluation(result: Evaluation) -> None:
-    of = f"{_plural(result.rewarded, 'decision', 'decisions')} of {result.log}"
-    _out.print(f"Reward per decision, by {of}")
-    table = Table()
-    confidence = f"{result.values[0].confidence:.4g}"
-    percent = f"{float(confidence) * 100:g} % interval"
-    for name in ("policy", "estimator"):
-        table.add_column(name)
-    for name in ("value", percent, "n", "ESS"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reliable")
-    before = ""
-    for value in result.values:
-        if before and value.policy != before:
-            table.add_section()
-        table.add_row(*_cells(value, value.policy in result.trained_on_log))
-        before = value.policy
-    _out.print(table)
-    for name, about in result.about.items():
-        mark = " †" if name in result.trained_on_log else ""
-        _out.print(f"{name}{mark}: {about}")
-    if result.trained_on_log:
-        _out.print("† has learned from the rewards that it is judged by: expect less")
-    for note in result.notes:
-        _out.print(f"Note: {note}.")
-    _print_doubts(result)
+def _end(verdict: Verdict) -> None:
+    """End with the status for a log that cannot tell, where it cannot."""
+    if verdict != "usable":
+        raise typer.Exit(_CANNOT_TELL)
 
 
-def _cells(value: Value, trained: bool) -> tuple[str, ...]:  # noqa: FBT001
-    interval = f"{_number(value.low, '−∞')} … {_number(value.high, '∞')}"
-    return (
-        value.policy + (" †" if trained else ""),
-        value.estimator,
-        _number(value.value, "?"),
-        "?" if value.value is None else interval,
-        f"{value.n:,}",
-        f"{value.ess:,.0f}",
-        "yes" if value.reliable else "no",
-    )
-
-
-def _number(number: float | None, otherwise: str) -> str:
-    return otherwise if number is None else f"{number:.4f}"
-
-
-def _print_doubts(result: Evaluation) -> None:
-    """Say why not to decide on a number, once for estimators that agree on it."""
-    doubts: dict[tuple[str, str], list[str]] = {}
-    for value in result.values:
-        for doubt in value.doubts:
-            doubts.setdefault((value.policy, doubt), []).append(value.estimator)
-    for (policy, doubt), estimators in doubts.items():
-        names = ", ".join(estimators)
-        _out.print(f"Not reliable: {policy} ({names}): {doubt}.")
-
-
-def _write(path: Path | None, result: Replay | Evaluation | Check | Written) -> None:
+def _write(
+    path: Path | None, result: Replay | Evaluation | Comparison | Check | Written
+) -> None:
     if path is None:
         return
     text = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"

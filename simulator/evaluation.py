@@ -1,8 +1,9 @@
-"""What other policies would have earned, from a server's own log.
+"""What other policies would have earned, from a log of decisions.
 
 Of each decision that has a reward, the log holds which actions were eligible and how
 likely each was to be chosen. A target policy is asked for its own distribution over
-the same actions, and `policies.intervals` weighs the rewards with the ratio.
+the same actions; `policies.estimators` weigh the rewards with the ratio, and
+`policies.intervals` say how far that can be trusted.
 
 The actions are those that were left after the gates. What a target policy would have
 done to the histories of users, and so to later gates, is not part of the answer: the
@@ -12,62 +13,49 @@ values are of one decision in the situations that the logging policy led to.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from policies.errors import FileError, OpportuneError
-from policies.estimators import ESTIMATORS, rows_of
-from policies.features import context_features
-from policies.identity import root_of
-from policies.intervals import Estimate, estimate, mean_of, worst_rows
-from policies.learners.linucb import LinUCBSettings
-from policies.model import (
-    NO_OFFER,
-    PROBABILITY_UNITS,
-    Action,
-    Decision,
-    Features,
-    FloatArray,
-    Split,
-)
-from policies.policy import EpsilonGreedy, Policy, PolicySettings
-from policies.reward_model import cross_fit
-from policies.toml import parse
-from simulator.folding import Folding
-from simulator.logs import Key, Log, LogError, Watcher
+from policies.diagnostics import Calibration, DiagnosticsSettings, Segment
+from policies.estimators import ESTIMATORS, Rows, Terms, named
+from policies.estimators.tuning import tune_by_slope
+from policies.intervals import Estimate, Kind, Sums, estimate_sums
+from policies.model import Split
+from policies.overlap import Verdict, worse
+from simulator.judging import DEFAULT_ESTIMATORS, FOLDS, Judged, Question, judge
+from simulator.logs import Watcher
+from simulator.surveying import REWARD
+from simulator.tallying import MEAN, Cell, Whole, window_of
+from simulator.targets import Target
 
 __all__ = [
     "POLICIES",
-    "UNTRIED_MAX",
+    "Diagnostics",
     "Evaluation",
-    "TargetError",
+    "LogSummary",
+    "Quantile",
+    "Subject",
+    "Support",
     "Value",
     "evaluate",
+    "evaluation_of",
+    "worst_of",
 ]
 
 POLICIES = ("logged", "uniform", "latest", "greedy")
 """What is evaluated where nothing is asked for."""
 
-UNTRIED_MAX = 0.001
-"""The share of a policy's choices that the log never tries above which it is doubted.
-"""
-
-_FIXED = "fixed:"
-_NO_OFFER = "no_offer"
-_MODEL_CELLS_MAX = 50_000_000  # Predictions of the reward model: 400 MB.
-_WATCH_EVERY = 500
-
-Distribution = Callable[[Features, Sequence[Action]], FloatArray]
-
-
-class TargetError(OpportuneError):
-    """There is no such policy to evaluate; the message says which there are."""
+_DAY_MS = 86_400_000
+_SETTINGS = DiagnosticsSettings()
+_UNBIASED = {
+    *("ips", "snips", "dr", "sndr", "mrdr", "cressie_read", "mle"),
+    *("multi_ips", "rejection"),
+}
+_HEADLINES = ("dr", "sndr", "snips", "ips")
+_NEVER = "the log never did what this policy does"
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,25 +63,34 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         policy: The name under which it was asked for.
-        estimator: `mean` of what was observed, `ips`, `snips` or `dr`.
-        value: Reward per decision, in the unit of the rewards; none where the log
-            holds nothing about the policy.
-        low: The lower end of the interval; none where nothing bounds it.
+        objective: What is earned: `reward` or another outcome.
+        by: What the log was cut by; empty for the whole of it.
+        group: Which part of it this is about; empty for the whole.
+        estimator: `mean` of what was observed, or an estimator.
+        value: What is earned per decision, in the unit of the objective; none where the
+            log cannot tell.
+        low: The lower end of the interval; none where nothing bounds it, or the log
+            cannot tell.
         high: Its upper end; none likewise.
         confidence: How often such an interval holds the true value.
         standard_error: The standard deviation of `value`; none without one.
         n: The number of decisions.
-        ess: How many decisions of its own the policy would have needed to say as
-            much.
+        ess: How many decisions of its own the policy would have needed to say as much.
         events: The number of decisions with a weight and a reward other than 0.
         weight_max: The largest weight that an eligible action could have had, by the
             logged probabilities.
         untried: The share of the policy's choices to which the log gave no chance.
-        reliable: Whether nothing speaks against deciding on these numbers.
-        doubts: What does.
+        verdict: `usable`; `weak`: the interval holds, and no winner is to be named by
+            it; `unusable`: the log cannot tell.
+        rows_needed: How many decisions like these would make it usable; none where it
+            is, or where more of them would not do.
+        doubts: Why it is not usable.
     """
 
     policy: str
+    objective: str
+    by: str
+    group: str
     estimator: str
     value: float | None
     low: float | None
@@ -105,8 +102,143 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     weight_max: float | None
     untried: float
-    reliable: bool
+    verdict: Verdict
+    rows_needed: int | None
     doubts: tuple[str, ...]
+
+    @property
+    def reliable(self) -> bool:
+        """Whether nothing speaks against deciding on these numbers."""
+        return self.verdict == "usable"
+
+
+class Quantile(msgspec.Struct, frozen=True, kw_only=True):
+    """Which reward a share of the decisions of a policy does not exceed.
+
+    Attributes:
+        policy: The name under which it was asked for.
+        objective: What is earned.
+        quantile: The share, above 0, below 1.
+        value: The reward; none where the log cannot tell.
+        low: The lower end of the interval; none likewise.
+        high: Its upper end; none likewise.
+        confidence: How often such an interval holds the true quantile.
+        verdict: As of the policy.
+    """
+
+    policy: str
+    objective: str
+    quantile: float
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    verdict: Verdict
+
+
+class Support(msgspec.Struct, frozen=True, kw_only=True):
+    """What a log holds about a policy in a segment, or on a day.
+
+    Attributes:
+        n: The number of decisions.
+        ess: How many decisions of its own the policy would have needed to say as much.
+        weight_mean: The mean weight, which is 1 where all is as it should be.
+        reward_mean: The mean of the first objective, as logged.
+        untried: The share of the policy's choices to which the log gave no chance.
+    """
+
+    n: int
+    ess: float
+    weight_mean: float
+    reward_mean: float
+    untried: float
+
+
+class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a log covers a policy: of the weights, target over logging propensity.
+
+    Attributes:
+        verdict: The worst of all that was found.
+        doubts: Why that is not `usable`.
+        notes: What to know besides.
+        figures: What it was judged by, by name: `ess`, `ess_share`, `largest_weight`,
+            `largest_share` and `top_1_percent_share` of all weight, `mean_weight` and
+            its error, `untried`, and how likely chance makes what was seen of
+            propensities, the reward model, weights and rewards by day.
+        weight_bins: The lower edges of bins of weights, ascending.
+        weight_counts: How many weights are in each bin.
+        segments: By segment, what the log holds about it.
+        days: By day (UTC), likewise.
+        propensities: Of the logged probabilities, in bins: how many there are, what
+            they sum to, and how many were chosen; none where only that of what was
+            chosen is known.
+        model: Of what the reward model expected of actions taken: likewise, and what
+            they earned; none without a model.
+    """
+
+    verdict: Verdict
+    doubts: tuple[str, ...]
+    notes: tuple[str, ...]
+    figures: dict[str, float]
+    weight_bins: tuple[float, ...]
+    weight_counts: tuple[int, ...]
+    segments: dict[str, Support]
+    days: dict[str, Support]
+    propensities: Calibration | None
+    model: Calibration | None
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy that was asked about.
+
+    Attributes:
+        name: The name under which it was asked for.
+        about: What it is, in words.
+        cross_fitted: Whether it has learned from this log, and was judged by users from
+            whom it has not.
+        trained_on_log: Whether it has learned from the rewards that it is judged by, so
+            that its values are somewhat too good.
+        verdict: Whether the log can tell what it would have earned.
+        estimator: By which estimator that is said.
+        diagnostics: Of its weights.
+        actions: How often it would choose each action, as a share of the decisions;
+            empty where that is not known.
+    """
+
+    name: str
+    about: str
+    cross_fitted: bool
+    trained_on_log: bool
+    verdict: Verdict
+    estimator: str
+    diagnostics: Diagnostics
+    actions: dict[str, float]
+
+
+class LogSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a log.
+
+    Attributes:
+        path: Where it is.
+        format: What it is, such as `server` or `parquet`.
+        decisions: How many decisions were looked at.
+        rewarded: How many of them have a reward: those that are judged by.
+        users: How many users or accounts these are of; an estimate above 65,536.
+        first_ms: When the first of them was made, Unix ms; none where nothing says.
+        last_ms: When the last of them was made; none likewise.
+        loggers: By the policy that made it, how many of them there are.
+        chosen: By action, how many of them are for it.
+    """
+
+    path: str
+    format: str
+    decisions: int
+    rewarded: int
+    users: int
+    first_ms: int | None
+    last_ms: int | None
+    loggers: dict[str, int]
+    chosen: dict[str, int]
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,549 +246,436 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         format: The version of these fields.
-        log: The path of the log.
-        decisions: How many decisions were logged.
-        rewarded: How many of them have a reward: those that are evaluated.
-        users: How many users or accounts these are of.
-        model: How far the training stream goes, as `epoch.position`.
-        values: One per policy and estimator.
-        about: Each policy in words, by its name.
-        trained_on_log: The policies that have learned from the rewards that they are
-            judged by, so that their values are somewhat too good.
+        log: What is in the log.
+        question: What was asked.
+        verdict: The worst of the verdicts of the policies.
+        policies: The policies, in the order in which they were asked about.
+        values: One per policy, objective, part of the log and estimator.
+        quantiles: One per policy, objective and quantile.
         notes: What to know before reading the values.
     """
 
-    format: str = "opportune.evaluation.v1"
-    log: str
-    decisions: int
-    rewarded: int
-    users: int
-    model: str
+    format: str = "opportune.evaluation.v2"
+    log: LogSummary
+    question: Question
+    verdict: Verdict
+    policies: tuple[Subject, ...]
     values: tuple[Value, ...]
-    about: dict[str, str]
-    trained_on_log: tuple[str, ...]
+    quantiles: tuple[Quantile, ...]
     notes: tuple[str, ...]
 
+    def of(self, policy: str, estimator: str = "", objective: str = "") -> Value:
+        """Return the value of a policy on the whole log.
 
-class _Target(NamedTuple):
-    """A policy to evaluate; without a distribution the logging policy itself."""
+        Args:
+            policy: Its name.
+            estimator: Which one; that of the policy's verdict without it.
+            objective: What is earned; the first that was asked for without it.
 
-    name: str
-    about: str
-    distribution: Distribution | None
-    trained: bool = False
-
-
-class _Row(NamedTuple):
-    """A decision with a reward, read."""
-
-    decision: Decision
-    reward: float
-    context: Features
-    actions: list[Action]
+        Raises:
+            KeyError: If there is none.
+        """
+        subject = next((each for each in self.policies if each.name == policy), None)
+        estimator = estimator or (subject.estimator if subject else "")
+        objective = objective or self.question.objectives[0]
+        wanted = (policy, estimator, objective, "")
+        for value in self.values:
+            if (value.policy, value.estimator, value.objective, value.by) == wanted:
+                return value
+        raise KeyError(f"there is no {estimator} of {policy} for {objective}")
 
 
 def evaluate(
-    log: Log,
+    log: Any,
     policies: Sequence[str] = POLICIES,
     *,
+    estimators: Sequence[str] = DEFAULT_ESTIMATORS,
+    objectives: Sequence[str] = (REWARD,),
+    by: Sequence[str] = (),
+    quantiles: Sequence[float] = (),
     confidence: float = 0.95,
+    interval: str = "default",
     split: Split | None = None,
+    train_until: str | float | None = None,
+    folds: int = FOLDS,
+    dask: str | None = None,
     watcher: Watcher | None = None,
 ) -> Evaluation:
     """Estimate what policies would have earned on the decisions of a log.
 
     Args:
-        log: The log.
-        policies: What to evaluate: `logged`, `uniform`, `latest` (the last policy
-            with the model at the end of the training stream), `greedy` (the same
-            without exploration), `fixed:OFFER_ID`, `fixed:no_offer`, or the path of
-            a settings file whose `[policy]` then learns the whole stream.
-        confidence: How often an interval is to hold the true value, in (0, 1).
-        split: Which part of the users to judge by; by all of them without it.
+        log: A path, a URL, or anything else that `simulator.logs.open_log` opens.
+        policies: What to evaluate, each one of `simulator.candidates.CHOICES`, or
+            `NAME=` and that.
+        estimators: As of `Question`; likewise the arguments up to `folds`.
+        objectives: What is earned.
+        by: What to cut the log by.
+        quantiles: Which quantiles to tell.
+        confidence: How often an interval is to hold the true value.
+        interval: Which kind of interval.
+        split: Which part of the users to judge by.
+        train_until: Up to when policies learn from the log.
+        folds: Into how many parts users fall for policies that learn from the log.
+        dask: The address of a Dask scheduler; in this process without it.
         watcher: Is told how far it is.
 
     Raises:
-        LogError: If no decision has a reward, or the log lacks what they name.
+        LogError: If the log cannot be read, or no decision has a reward.
         TargetError: If there is no such policy.
+        QuestionError: If something is asked that cannot be.
+        ClusterError: If the cluster cannot be used.
     """
-    evaluating = _Evaluating(log, confidence, split, watcher or (lambda *_: None))
-    return evaluating.run(policies)
-
-
-class _Evaluating:
-    """One evaluation under way."""
-
-    def __init__(
-        self, log: Log, confidence: float, split: Split | None, watcher: Watcher
-    ) -> None:
-        self._log = log
-        self._confidence = confidence
-        self._split = split
-        self._watcher = watcher
-        self._codes: dict[str, int] = {}
-        self._notes: list[str] = []
-        self._doubts: tuple[str, ...] = ()
-        self._files: dict[str, PolicySettings] = {}
-
-    def run(self, policies: Sequence[str]) -> Evaluation:
-        """Read the rewards, make the policies, ask them, estimate."""
-        log = self._log
-        if not log.resolved:
-            raise LogError(
-                log.path,
-                "no decision has a reward yet: rewards come from ReportOutcome, some"
-                " of them only when [rewards] wait is over",
-            )
-        self._check(policies)
-        decisions, silent, last = self._count()
-        rows = self._read()
-        self._say_what_is_missing(decisions, silent, rows)
-        predictions = self._model_rewards(rows)
-        targets = [self._target(name, last) for name in dict.fromkeys(policies)]
-        asked = self._ask(targets, rows, predictions)
-        return Evaluation(
-            log=str(log.path),
-            decisions=decisions,
-            rewarded=len(rows.rewards),
-            users=len(set(rows.roots)),
-            model=f"{log.epoch}.{log.resolved}",
-            values=tuple(
-                value
-                for target, answers in zip(targets, asked, strict=True)
-                for value in self._values(target, answers, rows)
-            ),
-            about={target.name: target.about for target in targets},
-            trained_on_log=tuple(
-                target.name
-                for target in targets
-                if target.trained and self._split in (None, "train")
-            ),
-            notes=tuple(self._notes),
-        )
-
-    # --- What is in the log -------------------------------------------------------
-
-    def _count(self) -> tuple[int, int, str]:
-        """Count decisions and those for no offer; return also the last policy."""
-        log = self._log
-        decode = msgspec.json.Decoder(Key).decode
-        count = silent = 0
-        policy = ""
-        for position, decision_id, record in log.records():
-            try:
-                key = decode(record)
-            except msgspec.DecodeError as error:
-                wrong = f"decision {decision_id} cannot be read: {error}"
-                raise LogError(log.path, wrong) from None
-            policy = key.policy
-            if self._split not in (None, key.split):
-                continue
-            count += 1
-            silent += key.chosen == NO_OFFER
-            self._watch("reading decisions", position - log.first, log.last - log.first)
-        return count, silent, policy
-
-    def _rows(self, doing: str) -> Iterator[_Row]:
-        """Yield the decisions that have a reward, the same every time."""
-        log = self._log
-        for position, resolution, record in log.resolutions():
-            self._watch(doing, position, log.resolved)
-            if record is None:
-                continue
-            decision = log.read(record, f"decision {resolution.decision_id}")
-            if self._split not in (None, decision.split):
-                continue
-            catalogue = log.catalogue(decision.catalogue)
-            yield _Row(
-                decision,
-                resolution.reward,
-                context_features(decision.opportunity.context, catalogue.features),
-                [catalogue.actions[index] for index in decision.actions],
-            )
-
-    def _read(self) -> _Logged:
-        rows = _Logged([], [], [], [], [])
-        seen: dict[Features, Features] = {}
-        for decision, reward, context, actions in self._rows("reading rewards"):
-            chosen = actions[decision.actions.index(decision.chosen)]
-            rows.rewards.append(reward)
-            rows.propensities.append(decision.propensity)
-            rows.chosen.append(self._code(chosen))
-            rows.contexts.append(seen.setdefault(context, context))
-            rows.roots.append(root_of(decision.opportunity.decision_id))
-            for action in actions:
-                self._code(action)
-        if not rows.rewards:
-            gone = "none of the decisions that have a reward is in the log any more"
-            if self._split is not None:
-                gone = (
-                    f"no decision for users of the split {self._split} has a reward;"
-                    " [policy.split] in the server's settings says who they are"
-                )
-            raise LogError(self._log.path, gone)
-        return rows
-
-    def _code(self, action: Action) -> int:
-        """Number actions by their names, which outlive a catalogue."""
-        return self._codes.setdefault(action.name, len(self._codes))
-
-    def _say_what_is_missing(self, decisions: int, silent: int, rows: _Logged) -> None:
-        n = len(rows.rewards)
-        code = self._codes.get("no_offer", -1)
-        silent_n = rows.chosen.count(code)
-        offers, offers_n = decisions - silent, n - silent_n
-        if n < decisions:
-            self._notes.append(
-                f"{decisions - n:,} of {decisions:,} decisions have no reward and are"
-                f" left out; {silent_n:,} of {silent:,} for no offer have one, and"
-                f" {offers_n:,} of {offers:,} for an offer"
-            )
-        if silent and offers and abs(silent_n / silent - offers_n / offers) > 0.05:
-            doubt = (
-                "whether a decision has a reward depends on what was chosen (see"
-                " [rewards] silence_confirms_itself)"
-            )
-            self._doubts = (doubt,)
-        users = len(set(rows.roots))
-        if users < n:
-            self._notes.append(
-                f"{n:,} decisions are of {users:,} users or accounts: in the intervals,"
-                " those of one are no more independent than they are"
-            )
-
-    def _model_rewards(self, rows: _Logged) -> FloatArray | None:
-        """Predict what each action would have earned; none where that is too much."""
-        n, n_actions = len(rows.rewards), len(self._codes)
-        if n * n_actions > _MODEL_CELLS_MAX:
-            self._notes.append(
-                f"dr is left out: {n:,} decisions with {n_actions:,} actions are more"
-                " than its reward model holds in memory"
-            )
-            return None
-        self._watcher("fitting the reward model", 0, 1)
-        return cross_fit(
-            rows.contexts,
-            np.array(rows.chosen),
-            np.array(rows.rewards),
-            rows.roots,
-            n_actions=n_actions,
-        )
-
-    # --- The policies -------------------------------------------------------------
-
-    def _check(self, policies: Sequence[str]) -> None:
-        """Refuse what cannot be evaluated before any work; read settings files."""
-        if not policies:
-            raise TargetError(f"name a policy: {_CHOICES}")
-        for name in policies:
-            known = name in POLICIES or name.startswith(_FIXED)
-            if known:
-                continue
-            if not Path(name).is_file():
-                raise TargetError(
-                    f"there is no policy and no settings file {name!r}: {_CHOICES}"
-                )
-            self._files[name] = _policy_of(Path(name))
-
-    def _target(self, name: str, last: str) -> _Target:
-        match name:
-            case "logged":
-                return _Target(name, "what was decided, observed", None)
-            case "uniform":
-                return _Target(name, "every eligible action alike", _uniform)
-            case "latest":
-                policy = self._trained(self._log.policy(last))
-                about = f"policy {last} with model {policy.model}, frozen"
-                return _Target(name, about, policy.distribution, trained=True)
-            case "greedy":
-                settings = _greedy(self._log.policy(last))
-                policy = self._trained(settings, self._log.policy(last))
-                about = f"policy {last} with model {policy.model}, without exploration"
-                return _Target(name, about, policy.distribution, trained=True)
-        if name.startswith(_FIXED):
-            return self._fixed(name)
-        policy = self._trained(self._files[name])
-        about = f"[policy] of {name}, trained on this log to {policy.model} and frozen"
-        return _Target(name, about, policy.distribution, trained=True)
-
-    def _fixed(self, name: str) -> _Target:
-        offer_id = name.removeprefix(_FIXED)
-        if offer_id == _NO_OFFER:
-            return _Target(name, "never any offer", _Fixed(""))
-        offers = {code.partition("/")[0] for code in self._codes} - {_NO_OFFER}
-        if offer_id not in offers:
-            there = ", ".join(sorted(offers)) or "none"
-            raise TargetError(
-                f"no rewarded decision could have chosen offer {offer_id!r};"
-                f" there were: {there}"
-            )
-        about = f"{offer_id} wherever it is eligible, no offer elsewhere"
-        return _Target(name, about, _Fixed(offer_id))
-
-    def _trained(
-        self, settings: PolicySettings, learner: PolicySettings | None = None
-    ) -> Policy:
-        """Return a policy that has learned the whole stream, and stays as it is.
-
-        Args:
-            settings: The policy.
-            learner: The policy whose snapshot to begin from; its own without one.
-        """
-        log = self._log
-        version = (learner or settings).learner_version
-        folding = Folding(log, settings, log.epoch, log.snapshot(version, log.epoch))
-        start = folding.position
-        step = max((log.resolved - start) // 100, 1)
-        for position in range(start, log.resolved, step):
-            self._watcher("learning", position - start, log.resolved - start)
-            folding.advance(position)
-        folding.advance(log.resolved)
-        return folding.policy(settings)
-
-    # --- What they would have done ------------------------------------------------
-
-    def _ask(
-        self,
-        targets: Sequence[_Target],
-        rows: _Logged,
-        predictions: FloatArray | None,
-    ) -> list[_Answers]:
-        """Ask every target for its distribution on every row."""
-        n = len(rows.rewards)
-        asked = [_Answers(n) for _ in targets]
-        asking = [
-            (target.distribution, answers)
-            for target, answers in zip(targets, asked, strict=True)
-            if target.distribution is not None
-        ]
-        for row, (decision, _, context, actions) in enumerate(self._rows("asking")):
-            chosen = decision.actions.index(decision.chosen)
-            logged = np.array(decision.probabilities) / PROBABILITY_UNITS
-            expected = None
-            if predictions is not None:
-                codes = [self._codes[action.name] for action in actions]
-                expected = predictions[row, codes]
-            for distribution, answers in asking:
-                target = distribution(context, actions)
-                answers.add(row, chosen, target, logged, expected)
-        if predictions is not None:
-            taken = predictions[np.arange(n), np.array(rows.chosen)]
-            for answers in asked:
-                answers.logged_values = taken
-        return asked
-
-    def _values(
-        self, target: _Target, answers: _Answers, rows: _Logged
-    ) -> Iterator[Value]:
-        rewards, confidence = np.array(rows.rewards), self._confidence
-        if target.distribution is None:
-            mean = mean_of(rewards, rows.keys, confidence=confidence)
-            yield _value(target.name, "mean", mean, 0.0, self._doubts)
-            return
-        untried = float(answers.untried.mean())
-        weighed = rows_of(
-            rewards,
-            np.array(rows.propensities),
-            answers.target,
-            logged_values=answers.logged_values,
-            target_values=answers.target_values,
-        )
-        weights = weighed.weights
-        if not weights.any():
-            for name in ("ips", "snips", "dr"):
-                yield _nothing(target.name, name, len(rewards), confidence, untried)
-            return
-        # As large as it would be for the rarest action of any logged decision.
-        w_max = max(answers.weight_max, float(weights.max()))
-        worst = worst_rows(
-            weighed,
-            weight_max=w_max,
-            reward_range=(float(rewards.min()), float(rewards.max())),
-        )
-        for name in ("ips", "snips", "dr"):
-            if name == "dr" and answers.logged_values is None:
-                continue
-            found = estimate(
-                ESTIMATORS[name](weighed),
-                rows.keys,
-                weights=weights,
-                rewards=rewards,
-                weight_max=w_max,
-                worst=ESTIMATORS[name](worst),
-                confidence=confidence,
-            )
-            yield _value(target.name, name, found, untried, self._doubts)
-
-    def _watch(self, doing: str, done: int, total: int) -> None:
-        if done % _WATCH_EVERY == 0 or done >= total:
-            self._watcher(doing, done, total)
-
-
-class _Logged(NamedTuple):
-    """The columns of the decisions that have a reward."""
-
-    rewards: list[float]
-    propensities: list[float]
-    chosen: list[int]
-    contexts: list[Features]
-    roots: list[str]
-
-    @property
-    def keys(self) -> NDArray[np.uint64]:
-        """A number for each root, whose rows are no more independent than they are."""
-        digests = (blake2b(root.encode(), digest_size=8) for root in self.roots)
-        return np.array(
-            [int.from_bytes(digest.digest(), "big") for digest in digests],
-            dtype=np.uint64,
-        )
-
-
-class _Answers:
-    """What a target would have done, row by row.
-
-    Attributes:
-        target: Its probability of the logged action.
-        untried: Its probability of actions that the log gave none.
-        target_values: What the reward model expects of it.
-        logged_values: What the reward model expects of the logged action, if there
-            is one.
-        weight_max: The largest ratio of its probability to the logged one, over
-            all eligible actions: rows that were not drawn could have it.
-    """
-
-    def __init__(self, n: int) -> None:
-        self.target: FloatArray = np.zeros(n)
-        self.untried: FloatArray = np.zeros(n)
-        self.target_values: FloatArray = np.zeros(n)
-        self.logged_values: FloatArray | None = None
-        self.weight_max = 0.0
-
-    def add(
-        self,
-        row: int,
-        chosen: int,
-        target: FloatArray,
-        logged: FloatArray,
-        expected: FloatArray | None,
-    ) -> None:
-        """Note a distribution; sums of roundings may be a little above 1."""
-        self.target[row] = min(target[chosen], 1.0)
-        tried: NDArray[np.bool_] = logged > 0
-        if tried.all():
-            largest = (target / logged).max()
-        else:
-            largest = (target[tried] / logged[tried]).max()
-            self.untried[row] = target[~tried].sum()
-        self.weight_max = max(self.weight_max, float(largest))
-        if expected is not None:
-            self.target_values[row] = target @ expected
-
-
-class _Fixed:
-    """One offer wherever it is eligible; its creatives and placements alike."""
-
-    def __init__(self, offer_id: str) -> None:
-        self._offer_id = offer_id
-
-    def __call__(self, context: Features, actions: Sequence[Action]) -> FloatArray:
-        """Return the distribution; no offer, which is the first action, else."""
-        del context
-        fits = np.array([action.offer_id == self._offer_id for action in actions])
-        if not fits.any():
-            fits[0] = True
-        shares: FloatArray = fits / np.count_nonzero(fits)
-        return shares
-
-
-_CHOICES = (
-    "logged, uniform, latest, greedy, fixed:OFFER_ID, fixed:no_offer, or the path of"
-    " a settings file with [policy]"
-)
-
-
-def _uniform(context: Features, actions: Sequence[Action]) -> FloatArray:
-    del context
-    return np.full(len(actions), 1.0 / len(actions))
-
-
-def _greedy(settings: PolicySettings) -> PolicySettings:
-    """Return the settings without anything that is there to explore."""
-    learner = settings.learner
-    if isinstance(learner, LinUCBSettings):
-        learner = msgspec.structs.replace(learner, alpha=0.0)
-    return PolicySettings(learner, EpsilonGreedy(epsilon=0.0), settings.salt)
-
-
-class _File(msgspec.Struct, frozen=True):
-    """The part of a settings file that is of use here."""
-
-    policy: PolicySettings
-
-
-def _policy_of(path: Path) -> PolicySettings:
-    try:
-        section = parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{path}: {error}") from None
-    except FileError as error:
-        raise TargetError(str(error)) from None
-    if "policy" not in section.data:
-        raise TargetError(f"{path}: there is no [policy] section to evaluate")
-    file = section.convert(_File)
-    if file is None or section.problems:
-        raise TargetError("\n".join(f"{path}: {p}" for p in section.problems))
-    return file.policy
-
-
-def _value(
-    policy: str,
-    estimator: str,
-    estimate: Estimate,
-    untried: float,
-    doubts: tuple[str, ...],
-) -> Value:
-    doubts = (*doubts, *estimate.doubts)
-    if untried > UNTRIED_MAX:
-        doubts = (*doubts, f"the log never tries {untried:.1%} of what it would do")
-    return Value(
-        policy=policy,
-        estimator=estimator,
-        value=estimate.value,
-        low=_finite(estimate.low),
-        high=_finite(estimate.high),
-        confidence=estimate.confidence,
-        standard_error=_finite(estimate.standard_error),
-        n=estimate.n,
-        ess=estimate.ess,
-        events=estimate.events,
-        weight_max=estimate.weight_max,
-        untried=untried,
-        reliable=not doubts,
-        doubts=doubts,
-    )
-
-
-def _nothing(
-    policy: str, estimator: str, n: int, confidence: float, untried: float
-) -> Value:
-    """Say that a log holds nothing about a policy."""
-    return Value(
-        policy=policy,
-        estimator=estimator,
-        value=None,
-        low=None,
-        high=None,
+    question = Question(
+        estimators=tuple(estimators),
+        objectives=tuple(objectives),
+        by=tuple(by),  # type: ignore[arg-type]
+        quantiles=tuple(quantiles),
         confidence=confidence,
-        standard_error=None,
-        n=n,
-        ess=0.0,
-        events=0,
-        weight_max=None,
-        untried=untried,
-        reliable=False,
-        doubts=("the log never did what this policy does",),
+        interval=interval,
+        split=split,
+        train_until=train_until,
+        folds=folds,
     )
+    return evaluation_of(judge(log, policies, question, dask=dask, watcher=watcher))
+
+
+def evaluation_of(judged: Judged) -> Evaluation:
+    """Say what sums mean."""
+    estimating = _Estimating(judged)
+    values = tuple(estimating.values())
+    subjects = tuple(
+        estimating.subject(at, target, values)
+        for at, target in enumerate(judged.targets)
+    )
+    verdict: Verdict = "usable"
+    for subject in subjects:
+        verdict = worse(verdict, subject.verdict)
+    return Evaluation(
+        log=summary_of(judged),
+        question=judged.question,
+        verdict=verdict,
+        policies=subjects,
+        values=values,
+        quantiles=tuple(estimating.quantiles(subjects)),
+        notes=judged.notes,
+    )
+
+
+def summary_of(judged: Judged) -> LogSummary:
+    """Say what is in a log."""
+    found = judged.survey
+    first, last = found.times_ms
+    return LogSummary(
+        path=str(judged.source.path),
+        format=judged.source.format,
+        decisions=found.decisions,
+        rewarded=found.rewarded,
+        users=found.users.count,
+        first_ms=int(first) if math.isfinite(first) else None,
+        last_ms=int(last) if math.isfinite(last) else None,
+        loggers=dict(found.loggers.most_common()),
+        chosen=dict(found.chosen.most_common()),
+    )
+
+
+class _Estimating:
+    """Makes values of sums."""
+
+    def __init__(self, judged: Judged) -> None:
+        self._judged = judged
+        self._question = judged.question
+        self._plan = judged.plan
+        self._tally = judged.tally
+        self._diagnoses = {
+            at: found.diagnose() for at, found in judged.tally.diagnostics.items()
+        }
+
+    # --- Values -------------------------------------------------------------------
+
+    def values(self) -> Iterator[Value]:
+        """Yield all that was asked for, the whole log first."""
+        sums = self._tally.sums
+        order = sorted(
+            sums, key=lambda cell: (cell.target, self._rank(cell), cell.by, cell.group)
+        )
+        for cell in sorted(order, key=lambda cell: bool(cell.by)):
+            for name in self._names(cell):
+                yield self._value(cell, name)
+
+    def _rank(self, cell: Cell) -> int:
+        return self._question.objectives.index(cell.objective)
+
+    def _names(self, cell: Cell) -> Iterator[str]:
+        sums = self._tally.sums[cell]
+        if MEAN in sums.names:
+            yield MEAN
+            return
+        whole = not cell.by and cell in self._tally.whole
+        found = [
+            name
+            for name in self._question.estimators
+            if name in sums.names or (whole and self._has(cell, name))
+        ]
+        yield from found or ["snips"]
+
+    def _has(self, cell: Cell, name: str) -> bool:
+        """Say whether an estimator that looks at all rows has what it needs."""
+        rows = self._tally.whole[cell].rows
+        needs = ESTIMATORS[name.partition("@")[0]].needs
+        return all(getattr(rows, need) is not None for need in needs)
+
+    def _value(self, cell: Cell, name: str) -> Value:
+        sums = self._within(cell)
+        untried = self._untried(cell)
+        if not sums.overlap.total:
+            return self._nothing(cell, name, sums, untried)
+        estimate = self._estimate(cell, name, sums)
+        verdict, doubts = self._verdict(cell, estimate, untried)
+        told = verdict != "unusable"
+        return Value(
+            policy=self._judged.targets[cell.target].name,
+            objective=cell.objective,
+            by=cell.by,
+            group=cell.group,
+            estimator=name,
+            value=_finite(estimate.value) if told else None,
+            low=_finite(estimate.low) if told else None,
+            high=_finite(estimate.high) if told else None,
+            confidence=estimate.confidence,
+            standard_error=_finite(estimate.standard_error) if told else None,
+            n=estimate.n,
+            ess=estimate.ess,
+            events=estimate.events,
+            weight_max=_finite(estimate.weight_max),
+            untried=untried,
+            verdict=verdict,
+            rows_needed=estimate.rows_needed,
+            doubts=doubts,
+        )
+
+    def _within(self, cell: Cell) -> Sums:
+        """Return sums whose worst row is one of the whole log's rewards."""
+        sums = self._tally.sums[cell]
+        if not cell.by:
+            return sums
+        whole = self._tally.sums[cell._replace(by="", group="")]
+        return msgspec.structs.replace(sums, reward_range=whole.reward_range)
+
+    def _estimate(self, cell: Cell, name: str, sums: Sums) -> Estimate:
+        question = self._question
+        kind: Kind = question.interval  # type: ignore[assignment]
+        if name not in sums.names:
+            sums = _summed(name, self._tally.whole[cell], sums)
+        reference = None
+        if name != MEAN and name not in _UNBIASED:
+            reference = "dr" if "dr" in sums.names else "snips"
+        return estimate_sums(
+            sums,
+            name,
+            worst=worst_of(name, sums),
+            reference=reference,
+            reference_worst=None if reference is None else worst_of(reference, sums),
+            confidence=question.confidence,
+            kind=kind,
+        )
+
+    def _verdict(
+        self, cell: Cell, estimate: Estimate, untried: float
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        verdict = estimate.verdict
+        doubts = [*self._judged.doubts, *estimate.doubts]
+        if self._judged.doubts:
+            verdict = worse(verdict, "weak")
+        if untried > _SETTINGS.untried_max:
+            doubts.append(f"the log never tries {untried:.1%} of what it would do")
+            hopeless = untried > _SETTINGS.untried_refused
+            verdict = worse(verdict, "unusable" if hopeless else "weak")
+        diagnosis = self._diagnoses[cell.target]
+        if not cell.by:
+            doubts += diagnosis.doubts
+            verdict = worse(verdict, diagnosis.verdict)
+        elif diagnosis.verdict == "unusable" and estimate.verdict != "unusable":
+            # What is wrong with the whole log is wrong with each part of it.
+            verdict = worse(verdict, "weak")
+            doubts.append("of the whole log it is unusable")
+        return verdict, tuple(dict.fromkeys(doubts))
+
+    def _untried(self, cell: Cell) -> float:
+        sums, n = self._tally.untried[cell._replace(objective="")]
+        return float(sums / n)
+
+    def _nothing(self, cell: Cell, name: str, sums: Sums, untried: float) -> Value:
+        """Say that a log holds nothing about a policy."""
+        return Value(
+            policy=self._judged.targets[cell.target].name,
+            objective=cell.objective,
+            by=cell.by,
+            group=cell.group,
+            estimator=name,
+            value=None,
+            low=None,
+            high=None,
+            confidence=self._question.confidence,
+            standard_error=None,
+            n=sums.n,
+            ess=0.0,
+            events=0,
+            weight_max=None,
+            untried=untried,
+            verdict="unusable",
+            rows_needed=None,
+            doubts=(_NEVER,),
+        )
+
+    # --- Policies -----------------------------------------------------------------
+
+    def subject(self, at: int, target: Target, values: Sequence[Value]) -> Subject:
+        """Say what a policy is, and whether the log can tell of it."""
+        objective = self._question.objectives[0]
+        mine = [
+            value
+            for value in values
+            if (value.policy, value.objective, value.by) == (target.name, objective, "")
+        ]
+        found = min(mine, key=lambda value: _headline(value.estimator))
+        return Subject(
+            name=target.name,
+            about=target.about,
+            cross_fitted=target.crossed,
+            trained_on_log=target.trained,
+            verdict=found.verdict,
+            estimator=found.estimator,
+            diagnostics=self._diagnostics(at),
+            actions={
+                action: share / self._tally.rows
+                for (place, action), share in sorted(self._tally.actions.items())
+                if place == at
+            },
+        )
+
+    def _diagnostics(self, at: int) -> Diagnostics:
+        found = self._tally.diagnostics[at]
+        diagnosis = self._diagnoses[at]
+        return Diagnostics(
+            verdict=diagnosis.verdict,
+            doubts=diagnosis.doubts,
+            notes=diagnosis.notes,
+            figures=diagnosis.figures,
+            weight_bins=found.overlap.edges,
+            weight_counts=found.overlap.counts,
+            segments={
+                name or "(none)": _support(segment)
+                for name, segment in sorted(found.segments.items())
+            },
+            days={
+                window_of(day * _DAY_MS, "day"): _support(of_day)
+                for day, of_day in sorted(found.days.items())
+            },
+            propensities=found.propensities,
+            model=found.model,
+        )
+
+    # --- Quantiles ----------------------------------------------------------------
+
+    def quantiles(self, subjects: Sequence[Subject]) -> Iterator[Quantile]:
+        """Yield the quantiles that were asked for."""
+        for cell, sums in sorted(self._tally.steps.items()):
+            for quantile in self._question.quantiles:
+                yield self._quantile(cell, sums, quantile, subjects[cell.target])
+
+    def _quantile(
+        self, cell: Cell, sums: Sums, quantile: float, subject: Subject
+    ) -> Quantile:
+        """Read a quantile, and its interval, off the shares up to each step.
+
+        References:
+            R. S. Woodruff. Confidence intervals for medians and other position
+            measures. JASA 47, 1952.
+        """
+        edges = self._plan.steps[cell.objective]
+        found: dict[str, float | None] = {"value": None, "low": None, "high": None}
+        if subject.verdict != "unusable" and sums.overlap.total:
+            question = self._question
+            kind: Kind = question.interval  # type: ignore[assignment]
+            for name, end in (("value", "value"), ("low", "high"), ("high", "low")):
+                first, last = 0, len(edges) - 1
+                while first < last:
+                    middle = (first + last) // 2
+                    share = estimate_sums(
+                        sums, str(middle), confidence=question.confidence, kind=kind
+                    )
+                    if getattr(share, end) >= quantile - 1e-12:
+                        last = middle
+                    else:
+                        first = middle + 1
+                found[name] = float(edges[first])
+        return Quantile(
+            policy=subject.name,
+            objective=cell.objective,
+            quantile=quantile,
+            confidence=self._question.confidence,
+            verdict=subject.verdict,
+            **found,
+        )
+
+
+def worst_of(name: str, sums: Sums) -> Terms | None:
+    """Return what an estimator makes of the worst rows that there could be."""
+    if name == MEAN:
+        return Terms(added=np.array(sums.reward_range))
+    return _terms(name, sums.worst_rows())
+
+
+def _terms(name: str, rows: Rows) -> Terms | None:
+    kind, _, parameter = name.partition("@")
+    if ESTIMATORS[kind].whole:
+        return None
+    estimator = named(kind if parameter == "auto" else name)
+    try:
+        return estimator(rows)
+    except ValueError:
+        # It needs columns that a row which was made up cannot have.
+        return None
+
+
+def _summed(name: str, whole: Whole, sums: Sums) -> Sums:
+    """Sum up an estimator that looks at all rows at once."""
+    kept = whole.sorted
+    kind, _, parameter = name.partition("@")
+    if parameter == "auto":
+        terms = tune_by_slope(kind, kept.rows).terms
+    else:
+        terms = named(name)(kept.rows)
+    rows = kept.rows
+    alone = Sums.of(
+        {name: terms},
+        kept.keys,
+        weights=rows.weights,
+        rewards=rows.rewards,
+        weight_max=kept.weight_max,
+    )
+    return msgspec.structs.replace(
+        sums,
+        terms={**sums.terms, **alone.terms},
+        names=(*sums.names, name),
+    )
+
+
+def _support(found: Segment) -> Support:
+    return Support(
+        n=int(found.n),
+        ess=found.ess,
+        weight_mean=found.mean_weight,
+        reward_mean=found.mean_reward,
+        untried=found.untried / found.n if found.n else 0.0,
+    )
+
+
+def _headline(estimator: str) -> int:
+    if estimator == MEAN:
+        return -1
+    known = estimator in _HEADLINES
+    return _HEADLINES.index(estimator) if known else len(_HEADLINES)
 
 
 def _finite(number: float) -> float | None:

@@ -240,7 +240,7 @@ def _look_back(
     with Log(store) as log, _progress() as progress:
         with clock("evaluate"):
             evaluation = evaluate(
-                log, ["latest"], watcher=_watcher(progress, "evaluating")
+                log, ["latest"], folds=0, watcher=_watcher(progress, "evaluating")
             )
         with clock("replay"):
             replayed = replay(log, watcher=_watcher(progress, "replaying"))

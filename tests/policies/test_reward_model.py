@@ -9,7 +9,7 @@ from policies.estimators import Rows, dr, ips
 from policies.hashing import hashed
 from policies.intervals import estimate
 from policies.model import Features, FloatArray
-from policies.reward_model import IntArray, cross_fit, fold_of
+from policies.reward_model import IntArray, Moments, cross_fit, fold_of
 
 N = 3000
 
@@ -162,3 +162,61 @@ def test_what_is_not_a_log_is_refused(change: dict[str, object], message: str) -
     }
     with pytest.raises(ValueError, match=message):
         cross_fit(**(arguments | change))  # type: ignore[arg-type]
+
+
+# --- Parts of a log -----------------------------------------------------------------
+
+
+def test_parts_of_a_log_add_up_to_the_same_model(
+    log: tuple[list[Features], IntArray, FloatArray, list[str], FloatArray],
+) -> None:
+    # Given parts that have not seen the same actions
+    contexts, actions, rewards, _, _ = log
+    fold = np.arange(N) % 3
+    names = ["tea", "jam", "bun"]
+    order = np.argsort(actions, kind="stable")
+
+    def moments(rows: IntArray) -> Moments:
+        found = Moments(folds=3, dim=16)
+        found.add(
+            [contexts[row] for row in rows],
+            names,
+            actions[rows],
+            rewards[rows, None],
+            fold=fold[rows],
+        )
+        return found
+
+    first, second = moments(order[:1_200]), moments(order[1_200:])
+    parts, whole = first + second, moments(np.arange(N))
+
+    # Then together they predict as one, and adding has changed none of them
+    expected = whole.solve().predict(contexts, fold)
+    np.testing.assert_allclose(parts.solve().predict(contexts, fold), expected)
+    assert parts.size == whole.size == 3 * 3 * 17 * 17
+    assert first.size < whole.size
+
+
+def test_several_rewards_are_predicted_by_one_model(
+    log: tuple[list[Features], IntArray, FloatArray, list[str], FloatArray],
+) -> None:
+    contexts, actions, rewards, _, _ = log
+    fold = np.arange(N) % 2
+    both = Moments(folds=2, dim=16)
+    columns = np.stack([rewards, 3.0 - rewards], axis=1)
+    both.add(contexts, ["tea", "jam", "bun"], actions, columns, fold=fold)
+
+    model = both.solve(names=["bun", "tea", "soup"])
+
+    assert model.names == ["bun", "tea", "soup"]
+    one, other = (model.predict(contexts, fold, reward) for reward in (0, 1))
+    np.testing.assert_allclose(one + other, 3.0, atol=0.05)
+
+
+def test_nothing_added_is_nothing_known() -> None:
+    empty = Moments(folds=2, dim=4)
+    empty.add([], ["tea"], np.zeros(0, int), np.zeros((0, 1)), fold=np.zeros(0, int))
+
+    assert empty.size == 0
+    predicted = empty.solve(names=["tea"]).predict([()], np.array([1]))
+    assert predicted.tolist() == [[0.0]]

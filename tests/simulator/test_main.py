@@ -6,27 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from simulator import Parts
 from simulator.__main__ import app
+from simulator.logs import write_log
+from tests.simulator import logged
 from tests.simulator.worlds import World
 
 VALUE_KEYS = {
-    "policy",
-    "estimator",
-    "value",
-    "low",
-    "high",
-    "confidence",
-    "standard_error",
-    "n",
-    "ess",
-    "events",
-    "weight_max",
-    "untried",
-    "reliable",
-    "doubts",
+    *("policy", "objective", "by", "group", "estimator", "value", "low", "high"),
+    *("confidence", "standard_error", "n", "ess", "events", "weight_max", "untried"),
+    *("verdict", "rows_needed", "doubts"),
 }
 
 
@@ -98,42 +91,125 @@ def test_of_many_differences_the_first_are_shown(world: World) -> None:
 
 
 def test_an_evaluation_is_a_table_and_a_file(world: World, tmp_path: Path) -> None:
-    result = run("evaluate", world.path, "--json", tmp_path / "values.json")
+    result = run(
+        *("evaluate", world.path, "-p", "logged", "-p", "uniform", "--by", "segment"),
+        *(
+            "-o",
+            "reward",
+            "-o",
+            "dismissed",
+            "--quantile",
+            "0.9",
+            "--confidence",
+            "0.9",
+        ),
+        *("--json", tmp_path / "values.json"),
+    )
 
     assert result.exit_code == 0, result.output
-    for name in ("logged", "uniform", "latest †", "greedy †", "95 % interval"):
+    for name in ("logged", "uniform", "90 % interval", "By segment", "Quantiles"):
         assert name in result.output
     told = read(tmp_path / "values.json")
     assert {
-        *("format", "log", "decisions", "rewarded", "users", "model"),
-        *("values", "about", "trained_on_log", "notes"),
+        *("format", "log", "question", "verdict", "policies", "values", "quantiles"),
+        "notes",
     } == set(told)
-    assert told["format"] == "opportune.evaluation.v1"
-    assert [set(value) for value in told["values"]] == [VALUE_KEYS] * 10
+    assert told["format"] == "opportune.evaluation.v2"
+    assert told["verdict"] == "usable"
+    assert all(set(value) == VALUE_KEYS for value in told["values"])
+    assert {value["group"] for value in told["values"]} == {"", "free", "team", "old"}
+
+
+def test_without_a_policy_a_servers_log_is_asked_for_four(world: World) -> None:
+    result = run("evaluate", world.path, "--estimator", "dr")
+
+    for name in ("logged", "uniform", "latest", "greedy"):
+        assert f"\n│ {name} " in result.output
 
 
 def test_a_policys_name_is_printed_as_it_is(world: World, tmp_path: Path) -> None:
     path = tmp_path / "[red].toml"
     path.write_text("[policy]\n", encoding="utf-8")
 
-    result = run("evaluate", world.path, "--policy", path)
+    result = run("evaluate", world.path, "--policy", path, "--folds", "0")
 
-    assert result.exit_code == 0, result.output
     assert f"{path} †: [policy] of {path}" in "".join(result.output.split("\n"))
+    assert "† has learned from the rewards that it is judged by" in result.output
 
 
-def test_what_is_not_reliable_is_said_in_words(world: World) -> None:
+def test_where_the_log_cannot_tell_it_says_so_and_ends_with_3(world: World) -> None:
     result = run("evaluate", world.path, "-p", "fixed:no_offer", "-p", "fixed:tea")
 
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 3, result.output
     words = " ".join(result.output.split())
-    assert "Not reliable: fixed:no_offer" in words
+    assert "Unusable: fixed:no_offer (ips, snips, dr): " in words
     assert "decisions earned anything, and 10 are needed" in words
+    assert "decisions like these would do for fixed:tea" in words
+    assert "cannot tell" in result.output
 
 
-@pytest.mark.parametrize("command", ["replay", "evaluate"])
+def test_a_comparison_is_a_table_and_a_file(world: World, tmp_path: Path) -> None:
+    result = run(
+        *("compare", world.path, "none=fixed:no_offer", "logged", "uniform"),
+        *("--over", "uniform", "--json", tmp_path / "compared.json"),
+    )
+
+    assert result.exit_code == 3, result.output
+    assert "over uniform" in result.output
+    assert "No winner: the log cannot tell which is better." in result.output
+    told = read(tmp_path / "compared.json")
+    assert (told["format"], told["winner"]) == ("opportune.comparison.v1", None)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "told"),
+    [
+        ([], 0, "Deploy uniform over none: yes: it earns at least"),
+        (["--gain-at-least", "0.9"], 1, "Deploy uniform over none: no, keep: "),
+        (["--dismissals-at-most", "0.9"], 0, "; dismissals rise by at most "),
+        (["--dismissals-at-most", "-0.5"], 1, "dismissals may rise by "),
+    ],
+)
+def test_a_gate_ends_with_a_status_for_pipelines(
+    tmp_path: Path, more: list[str], status: int, told: str
+) -> None:
+    part = logged.log(2_000)
+    part = msgspec.structs.replace(
+        part, targets={"new": part.targets["best"], "old": part.propensities}
+    )
+    path = tmp_path / "log.parquet"
+    write_log(Parts([part]), path, to="parquet")
+
+    result = run(
+        *("compare", path, "none=uniform", "uniform=column:new", "--daily"),
+        *("--promote", "uniform", "-e", "snips", *more),
+    )
+
+    assert result.exit_code == status, result.output
+    assert told in " ".join(result.output.split())
+    assert "Intervals hold however often this is looked at." in result.output
+
+
+def test_a_gate_that_cannot_tell_ends_with_3(world: World) -> None:
+    result = run(
+        *("compare", world.path, "logged", "fixed:tea", "--promote", "fixed:tea"),
+    )
+
+    assert result.exit_code == 3, result.output
+    assert "Deploy fixed:tea over logged: cannot tell: " in result.output
+
+
+def test_what_cannot_be_asked_ends_with_2(world: World) -> None:
+    result = run("evaluate", world.path, "-p", "uniform", "--by", "moon")
+
+    assert result.exit_code == 2
+    assert "there is no by 'moon': segment, day, week, logger" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["replay", "evaluate", "compare"])
 def test_a_log_that_is_not_there_is_named(command: str, tmp_path: Path) -> None:
-    result = run(command, tmp_path / "nowhere.db")
+    policies = ["logged", "uniform"] if command == "compare" else []
+    result = run(command, tmp_path / "nowhere.db", *policies)
 
     assert result.exit_code == 2
     assert f"{tmp_path / 'nowhere.db'}: there is no such file" in result.stderr
@@ -153,9 +229,9 @@ def test_a_result_that_cannot_be_written_is_said(world: World, tmp_path: Path) -
     assert "cannot be written" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["replay", "evaluate"])
+@pytest.mark.parametrize("command", ["replay", "evaluate", "compare"])
 def test_help_teaches_by_examples(command: str) -> None:
     result = run(command, "--help")
 
     assert result.exit_code == 0
-    assert f"\n    opportune-simulator {command} opportune.db\n" in result.output
+    assert f"\n    opportune-simulator {command} opportune.db" in result.output

@@ -1,0 +1,232 @@
+"""Comparing policies on one log, and whether one may be deployed.
+
+The logs are those of `logged`: the value of every policy is known.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from policies.comparison import GateSettings
+from simulator import Comparison, Feedback, Parts, QuestionError, compare
+from tests.simulator import logged
+
+TEA, JAM = logged.TASTES[:, 1].mean(), logged.TASTES[:, 2].mean()
+
+
+@pytest.fixture(scope="module")
+def log() -> Feedback:
+    return logged.log(6_000)
+
+
+def of(result: Comparison, policy: str, objective: str = "reward") -> Any:
+    (found,) = [
+        one
+        for one in result.differences
+        if (one.policy, one.objective) == (policy, objective)
+    ]
+    return found
+
+
+def test_a_policy_that_is_better_wins(log: Feedback) -> None:
+    result = compare(log, ["uniform", "best=column:best"], estimators=["snips"])
+
+    found = of(result, "best")
+    truth = logged.value(logged.BEST) - logged.value(np.full((3, 4), 0.25))
+    assert found.low <= truth <= found.high
+    assert (found.lead, result.winner, result.over) == ("better", "best", "uniform")
+    assert found.rows_to_tell is None
+
+
+def test_a_difference_is_known_better_than_the_values(log: Feedback) -> None:
+    # Given two policies that differ in one segment of three
+    mine = logged.BEST.copy()
+    mine[0] = logged.LOGGING[0]
+    columns = {"best": log.targets["best"], "half": _column(log, mine)}
+    part = msgspec.structs.replace(log, targets=columns)
+
+    result = compare(part, ["a=column:best", "b=column:half"], estimators=["snips"])
+
+    widths = [v.high - v.low for v in result.evaluation.values if v.low is not None]  # type: ignore[operator]
+    found = of(result, "b")
+    assert found.high - found.low < 0.75 * min(widths)
+
+
+def _column(log: Feedback, policy: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    rows = [logged.SEGMENTS.index(segment) for segment in log.segments]
+    found: np.ndarray[Any, Any] = policy[rows, log.chosen]
+    return found
+
+
+def test_where_the_log_cannot_tell_there_is_no_winner(log: Feedback) -> None:
+    part = log.take(np.arange(1_500))
+
+    result = compare(part, ["fixed:tea", "fixed:jam"])
+
+    found = of(result, "fixed:jam")
+    assert found.low < JAM - TEA < found.high
+    assert (found.lead, result.winner) == ("open", None)
+    assert found.rows_to_tell > 1_500
+
+
+def test_a_log_that_is_weak_wins_nothing() -> None:
+    # Given a log that tries so little of jam that few rows have all the weight
+    shy = logged.shares({"free": "tea", "team": "tea", "old": "tea"}, 0.004)
+    part = logged.log(300_000, logging=shy, scale=1.0)
+
+    result = compare(part, ["logged", "fixed:jam"], estimators=["snips"])
+
+    found = of(result, "fixed:jam")
+    assert found.verdict == "weak"
+    assert (found.lead, result.winner) == ("open", None)
+    assert any("less than 5%" in doubt for doubt in found.doubts)
+
+
+def test_the_best_of_several_must_be_told_from_the_second(log: Feedback) -> None:
+    few, names = (
+        log.take(np.arange(2_500)),
+        ["fixed:no_offer", "fixed:tea", "fixed:jam"],
+    )
+    part = msgspec.structs.replace(
+        few, rewards=few.rewards + np.linspace(0.0, 0.01, len(few))
+    )
+
+    result = compare(part, names)
+
+    assert set(result.better) == {"fixed:tea", "fixed:jam"}
+    assert result.winner is None
+
+
+def test_the_base_wins_where_all_others_are_worse(log: Feedback) -> None:
+    result = compare(
+        log, ["uniform", "best=column:best"], over="best", estimators=["snips"]
+    )
+
+    assert (of(result, "uniform").lead, result.winner) == ("worse", "best")
+
+
+def test_intervals_are_wider_the_more_candidates_and_looks(log: Feedback) -> None:
+    def width(*policies: str, **asked: Any) -> float:
+        found = of(compare(log, ["uniform", *policies], **asked), "fixed:tea")
+        return float(found.high - found.low)
+
+    alone = width("fixed:tea")
+    among = width("fixed:tea", "fixed:jam", "fixed:bun", "logged")
+    daily = width("fixed:tea", daily=True)
+    assert alone < among < daily
+
+
+def test_no_lead_is_seen_by_looking_often() -> None:
+    # Given two policies that are worth the same, looked at every day
+    part = msgspec.structs.replace(
+        logged.log(4_000), rewards=np.tile([0.0, 1.0], 2_000)
+    )
+    policies = ["fixed:tea", "fixed:jam"]
+
+    for n in range(500, 4_001, 500):
+        result = compare(part.take(np.arange(n)), policies, daily=True)
+        assert result.winner is None
+
+
+def test_parts_say_the_same_as_the_whole(log: Feedback) -> None:
+    policies = ["uniform", "fixed:tea", "fixed:jam"]
+
+    one = compare(log, policies).differences
+    other = compare(Parts(logged.cut(log, 700, seed=1)), policies).differences
+
+    for mine, theirs in zip(one, other, strict=True):
+        for name in ("value", "low", "high", "standard_error"):
+            assert getattr(mine, name) == pytest.approx(
+                getattr(theirs, name), rel=1e-9, abs=1e-9
+            )
+
+
+# --- Whether to deploy ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("promote", "asked", "verdict", "told"),
+    [
+        ("best", {}, "deploy", "it earns at least"),
+        ("uniform", {}, "keep", "may earn"),
+        ("best", {"gain_min": 0.5}, "keep", "lower bound is not above 0.5"),
+        ("best", {"dismissals_rise_max": 0.2}, "deploy", "dismissals rise by at most"),
+        ("best", {"dismissals_rise_max": 0.0}, "keep", "dismissals may rise by"),
+    ],
+)
+def test_a_gate_asks_for_a_gain_and_bounds_dismissals(
+    log: Feedback, promote: str, asked: dict[str, Any], verdict: str, told: str
+) -> None:
+    result = compare(
+        log,
+        ["logged", "best=column:best", "uniform"],
+        estimators=["snips"],
+        promote=promote,
+        gate_settings=GateSettings(**asked),
+    )
+
+    assert result.gate is not None
+    assert result.gate.verdict == verdict
+    assert told in "; ".join(result.gate.reasons)
+
+
+def test_a_gate_that_cannot_tell_says_so() -> None:
+    result = compare(
+        logged.log(150), ["logged", "fixed:jam"], promote="fixed:jam", confidence=0.9
+    )
+
+    assert result.gate is not None
+    assert result.gate.verdict == "cannot tell"
+    assert result.gate.settings.confidence == 0.9
+    assert "are needed" in result.gate.reasons[0]
+
+
+def test_what_has_learned_from_its_own_judges_is_not_deployed(
+    log: Feedback, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.toml"
+    path.write_text(
+        "[policy.learner]\nkind = 'linucb'\ndim = 8\n"
+        "[policy.exploration]\nkind = 'epsilon_greedy'\nepsilon = 0.1\n",
+        encoding="utf-8",
+    )
+
+    fair = compare(log, ["logged", f"new={path}"], promote="new")
+    unfair = compare(log, ["logged", f"new={path}"], promote="new", folds=0)
+
+    assert fair.gate is not None
+    assert unfair.gate is not None
+    assert (fair.gate.verdict, unfair.gate.verdict) == ("deploy", "cannot tell")
+    assert "has learned from the rewards" in unfair.gate.reasons[0]
+
+
+def test_a_comparison_is_json(log: Feedback) -> None:
+    result = compare(log, ["uniform", "fixed:tea"], promote="fixed:tea")
+
+    told = json.loads(msgspec.json.encode(result))
+
+    assert told["format"] == "opportune.comparison.v1"
+    assert told["evaluation"]["format"] == "opportune.evaluation.v2"
+    assert told["gate"]["verdict"] == "deploy"
+
+
+@pytest.mark.parametrize(
+    ("policies", "asked", "told"),
+    [
+        (["uniform"], {}, "at least two policies"),
+        (["uniform", "logged"], {"over": "best"}, "none of the policies compared"),
+        (["uniform", "logged"], {"promote": "best"}, "none of the policies compared"),
+        (["uniform", "logged"], {"promote": "uniform"}, "cannot take its own place"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    log: Feedback, policies: list[str], asked: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(QuestionError, match=told):
+        compare(log, policies, **asked)
