@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import accumulate
@@ -342,16 +342,6 @@ class Reading:
         if not self._skip_bad:
             raise LogError(path, problem)
         self.left_out.add("bad", f"{path}: {problem}")
-
-    def _built(
-        self, rows: Iterator[None], building: Callable[[], Building], rows_max: int
-    ) -> Iterator[Feedback]:
-        """Yield parts from rows, each of which was added when `rows` goes on."""
-        for _ in rows:
-            if len(building()) >= rows_max:
-                yield building().part()
-        if len(building()):
-            yield building().part()
 
 
 def _floats(values: Sequence[float]) -> FloatArray:

@@ -73,17 +73,16 @@ class VwTextReader(Reading):
         """Yield the decisions; see `Source`."""
         del columns
         self.left_out = LeftOut()
-        building = Building(self._names)
-        for _ in self._rows(building):
-            if len(building) >= rows_max:
-                yield building.part()
-                building = Building(self._names)
-                self._building = building
-        if len(building):
-            yield building.part()
+        self._building = Building(self._names)
+        for _ in self._rows():
+            if len(self._building) >= rows_max:
+                yield self._building.part()
+                self._building = Building(self._names)
+        if len(self._building):
+            yield self._building.part()
 
-    def _rows(self, building: Building) -> Iterator[None]:
-        self._building = building
+    def _rows(self) -> Iterator[None]:
+        """Add decisions to what is being built, and stop after each."""
         block: list[_Example] = []
         lines = Lines(self.path)
         broken = False
