@@ -18,13 +18,17 @@ import msgspec
 import numpy as np
 
 from policies.catalogue import Catalogue
-from policies.estimators import ESS_MIN, EVENTS_MIN, Estimate, snips
+from policies.estimators import Rows, snips
+from policies.intervals import Estimate, estimate, worst_rows
 from policies.joiner import Terms, terms_of
 from policies.model import PROBABILITY_UNITS, Decision, Outcome
+from policies.overlap import OverlapSettings
 from policies.rewards import RewardSettings
 from policies.specs import CatalogueSpec
 
 __all__ = ["Discount", "Discounts", "Range", "undiscounted"]
+
+_NEEDED = OverlapSettings()
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -233,12 +237,19 @@ class _Tally:
             amounts: What comes of each accept of it, or would.
         """
         accepted = [row.accepted for row in self._full]
-        weights = [row.weight for row in self._full]
-        return snips(
-            np.where(accepted, amounts, 0.0),
-            np.array(weights),
+        rows = Rows(
+            rewards=np.where(accepted, amounts, 0.0),
+            weights=np.array([row.weight for row in self._full]),
+        )
+        reward_range = min(0.0, *amounts), max(0.0, *amounts)
+        worst = worst_rows(rows, weight_max=self.weight_max, reward_range=reward_range)
+        return estimate(
+            snips(rows),
+            weights=rows.weights,
+            rewards=rows.rewards,
             weight_max=self.weight_max,
-            reward_range=(min(0.0, *amounts), max(0.0, *amounts)),
+            reward_range=reward_range,
+            worst=snips(worst),
         )
 
 
@@ -277,13 +288,13 @@ def _times(found: Estimate, count: int, most: float = math.inf) -> Range:
 
 def _doubts(found: Estimate) -> list[str]:
     doubts = []
-    if found.ess < ESS_MIN:
+    if found.ess < _NEEDED.ess_min:
         doubts.append(
             f"those who were shown the full price are worth {found.ess:.0f} of those"
-            f" who were shown the discount, and {ESS_MIN} are needed"
+            f" who were shown the discount, and {_NEEDED.ess_min:g} are needed"
         )
-    if found.events < EVENTS_MIN:
+    if found.events < _NEEDED.events_min:
         doubts.append(
-            f"{found.events} of them accepted it, and {EVENTS_MIN} are needed"
+            f"{found.events} of them accepted it, and {_NEEDED.events_min} are needed"
         )
     return doubts
