@@ -94,7 +94,12 @@ _TWINS: dict[str, tuple[PolicySettings, tuple[str, ...]]] = {
     ),
     "twin_linucb_wide": (
         PolicySettings(LinUCBSettings(dim=128, alpha=1.0), _GREEDY),
-        ("river_linucb", "contextualbandits_linucb"),
+        ("contextualbandits_linucb",),
+    ),
+    # River's bound is of the next reward, whose noise has a deviation of 1.
+    "twin_linucb_reward": (
+        PolicySettings(LinUCBSettings(dim=128, alpha=1.0, noise=1.0), _GREEDY),
+        ("river_linucb",),
     ),
     "twin_lingreedy": (
         PolicySettings(LinUCBSettings(dim=128, alpha=0.0), EpsilonGreedy(epsilon=0.05)),

@@ -68,7 +68,11 @@ class Ours:
     ) -> None:
         """See `Chooser.learn`."""
         self.policy.learn(
-            context, actions[chosen], reward=reward, propensity=propensity
+            context,
+            actions[chosen],
+            reward=reward,
+            propensity=propensity,
+            among=actions,
         )
 
 
@@ -383,9 +387,9 @@ def _explorer(options: str) -> Rival:
 RIVALS = {
     "vw_egreedy": _explorer("--epsilon 0.05"),
     "vw_squarecb": _explorer("--squarecb"),
-    "vw_squarecb_elim": _explorer("--squarecb --elim"),
-    "vw_regcb": _explorer("--regcb"),
-    "vw_regcbopt": _explorer("--regcbopt"),
+    "vw_squarecb_elim": _explorer("--squarecb --elim --cb_min_cost -1 --cb_max_cost 0"),
+    "vw_regcb": _explorer("--regcb --cb_min_cost -1 --cb_max_cost 0"),
+    "vw_regcbopt": _explorer("--regcbopt --cb_min_cost -1 --cb_max_cost 0"),
     "vw_cover": _explorer("--cover 5"),
     "vw_synthcover": _explorer("--synthcover"),
     "vw_bag": _explorer("--bag 5"),

@@ -89,6 +89,8 @@ _priority_of = attrgetter("priority")
 _KIND = "policy"
 _LATER = ("traffic", "split", "objective")
 """Tables that came later: at their defaults they are no part of a version."""
+_LATER_KEYS = {"linucb": {"noise": 0.0}}
+"""The same of keys of learners, by kind."""
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -514,4 +516,8 @@ def _canonical(settings: msgspec.Struct, kind: Any) -> bytes:
         value = getattr(read, table, None)
         if value is not None and value == type(value)():
             del written[table]
+    learner = written.get("learner", written)
+    for key, usual in _LATER_KEYS.get(learner.get("kind"), {}).items():
+        if learner[key] == usual:
+            del learner[key]
     return msgspec.json.encode(written, order="sorted")

@@ -48,6 +48,15 @@ class LinUCBSettings(
     Its unit is one observation of a feature of 1.
     """
 
+    noise: float = 0.0
+    """How far rewards are from what is expected of them, for the bound: 0 to 1,000.
+
+    A standard deviation in those units. At 0 the bound is of the expected reward, as
+    in the paper. Above, it is of the next reward: its deviation is the root of the sum
+    of both squares, so that actions of which little and less is known differ by less,
+    and the same alpha tries less.
+    """
+
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         if not 1 <= self.dim <= 256:
@@ -56,6 +65,8 @@ class LinUCBSettings(
             raise ValueError(f"alpha must be from 0 to 1000, not {self.alpha}")
         if not 1e-3 <= self.ridge <= 1e6:
             raise ValueError(f"ridge must be from 0.001 to 1000000, not {self.ridge}")
+        if not 0.0 <= self.noise <= 1e3:
+            raise ValueError(f"noise must be from 0 to 1000, not {self.noise}")
 
 
 class LinUCB:
@@ -133,7 +144,15 @@ class LinUCB:
         Returns:
             The bounds, shape (n_actions,), in units of reward.
         """
-        return self._ridges.bounds(actions, self._vectors.of(context), self._alpha)
+        x = self._vectors.of(context)
+        if not self.settings.noise:
+            return self._ridges.bounds(actions, x, self._alpha)
+        mean, variance = self._ridges.moments(actions, x)
+        variance += self.settings.noise**2
+        bounds: FloatArray = np.sqrt(variance, out=variance)
+        bounds *= self._alpha
+        bounds += mean
+        return bounds
 
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
         """Return the estimate of each action's reward, and its standard deviation.

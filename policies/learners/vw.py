@@ -34,6 +34,8 @@ _NAMES_MAX = 65_536
 _FEATURE_MIN = 1e-9
 _LENGTH_BYTES = 8
 _CONTEXT = ord("c")
+_CONSTANT = "constant"
+"""The feature of contexts that VW has itself, and would learn twice as fast."""
 
 
 class VowpalWabbitSettings(
@@ -533,7 +535,7 @@ class _Examples:
         return text
 
     def _fill(self, context: Features) -> None:
-        """Put a context's features into its example."""
+        """Put a context's features into its example, but for its constant."""
         indices = self._indices
         features = [
             (
@@ -544,6 +546,7 @@ class _Examples:
                 else _tamed(value),
             )
             for name, value in context
+            if name != _CONSTANT
         ]
         example = self._context
         example.erase_namespace(_CONTEXT)

@@ -307,21 +307,28 @@ class VwCover(
     nounif: bool = False
     """Whether an action that no policy votes for is never tried."""
 
-    epsilon: float = 0.05
-    """The most that is shared equally by all actions: 0 to 1; it shrinks over time."""
+    epsilon: float | None = None
+    """The probability that is shared equally by all actions: 0 to 1, for ever the same.
+
+    Without it, it shrinks, as VW has it by default: of n actions, after t rewards, each
+    has 1/n or, where that is less, 1/√(n·t).
+    """
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         _check_count("policies", self.policies)
         _check_positive("psi", self.psi, 1e6)
-        _check_share(self.epsilon)
+        if self.epsilon is not None:
+            _check_share(self.epsilon)
 
     def options(self, reward_scale: float) -> tuple[str, ...]:
         """Return the explorer as VW's options."""
         del reward_scale
-        nounif = ("--nounif",) if self.nounif else ()
-        words = _words(cover=self.policies, psi=self.psi, epsilon=self.epsilon)
-        return (*words, *nounif)
+        words = _words(cover=self.policies, psi=self.psi)
+        # VW stops shrinking it where it is said at all.
+        if self.epsilon is not None:
+            words += _words(epsilon=self.epsilon)
+        return (*words, *(("--nounif",) if self.nounif else ()))
 
 
 class VwSynthCover(

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import quality
 from benchmarks.problems import SETS, WORLDS, Problem, read_set, set_problem
 from benchmarks.quality import OURS, play
-from benchmarks.rivals import RIVALS, Ours, Rival
+from benchmarks.rivals import RIVALS, Chooser, Ours, Rival
 from policies.model import Action, Features
 
 
@@ -120,6 +120,45 @@ def test_ours_and_the_plain_policy_of_the_same_settings_earn_the_same() -> None:
 
     # They differ in which of equals is taken first.
     assert ours.reward == pytest.approx(theirs.reward, abs=0.02)
+
+
+class Noted:
+    """Notes what another chooses."""
+
+    def __init__(self, chooser: Chooser) -> None:
+        self.chooser = chooser
+        self.noted: list[tuple[int, float]] = []
+
+    def choose(
+        self, context: Features, actions: Sequence[Action], uniform: float
+    ) -> tuple[int, float]:
+        found = self.chooser.choose(context, actions, uniform)
+        self.noted.append(found)
+        return found
+
+    def learn(
+        self,
+        context: Features,
+        actions: Sequence[Action],
+        chosen: int,
+        reward: float,
+        propensity: float,
+    ) -> None:
+        self.chooser.learn(context, actions, chosen, reward, propensity)
+
+
+@pytest.mark.parametrize("name", [name for name in RIVALS if name.startswith("vw_")])
+def test_ours_chooses_what_the_explorer_of_the_same_settings_does(name: str) -> None:
+    ours, theirs = (
+        Noted(chooser) for chooser in (Ours(OURS[f"twin_{name}"]), RIVALS[name].make())
+    )
+
+    for chooser in (ours, theirs):
+        play(chooser, set_problem("segment"), seed=0, rows=60)
+
+    assert [chosen for chosen, _ in ours.noted] == [at for at, _ in theirs.noted]
+    shares = [share for _, share in theirs.noted]
+    assert [share for _, share in ours.noted] == pytest.approx(shares, abs=1e-4)
 
 
 def test_what_is_not_installed_is_said_and_what_others_earned_is_kept(

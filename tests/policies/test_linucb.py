@@ -31,18 +31,20 @@ def vector(learner: LinUCB, context: Features) -> FloatArray:
 @given(
     rows=st.lists(st.tuples(contexts, st.sampled_from([TEA, JAM]), rewards)),
     context=contexts,
-    alpha=st.floats(0.0, 3.0),
-    ridge=st.floats(0.1, 10.0),
-    dim=st.integers(1, 8),
+    keys=st.builds(
+        LinUCBSettings,
+        alpha=st.floats(0.0, 3.0),
+        ridge=st.floats(0.1, 10.0),
+        noise=st.just(0.0) | st.floats(0.1, 3.0),
+        dim=st.integers(1, 8),
+    ),
 )
 def test_scores_are_those_of_the_inverted_matrix(
     rows: list[tuple[Features, Action, float]],
     context: Features,
-    alpha: float,
-    ridge: float,
-    dim: int,
+    keys: LinUCBSettings,
 ) -> None:
-    learner = LinUCB(LinUCBSettings(dim=dim, alpha=alpha, ridge=ridge))
+    learner, dim = LinUCB(keys), keys.dim
 
     for row, action, reward in rows:
         learner.learn(row, action, reward=reward, propensity=0.5)
@@ -52,9 +54,10 @@ def test_scores_are_those_of_the_inverted_matrix(
     for action in (TEA, JAM):
         learned = [(row, reward) for row, of, reward in rows if of is action]
         design = np.array([vector(learner, row) for row, _ in learned]).reshape(-1, dim)
-        inverse = np.linalg.inv(ridge * np.eye(dim) + design.T @ design)
+        inverse = np.linalg.inv(keys.ridge * np.eye(dim) + design.T @ design)
         theta = inverse @ design.T @ np.array([reward for _, reward in learned])
-        expected.append(x @ theta + alpha * math.sqrt(max(float(x @ inverse @ x), 0.0)))
+        variance = max(float(x @ inverse @ x), 0.0) + keys.noise**2
+        expected.append(x @ theta + keys.alpha * math.sqrt(variance))
     assert expected == pytest.approx(
         learner.score(context, [TEA, JAM]).tolist(), rel=1e-6, abs=1e-6
     )
@@ -111,6 +114,7 @@ def test_another_alpha_reads_the_same_state() -> None:
         ({"dim": 0}, "dim must be from 1 to 256, not 0"),
         ({"alpha": -1.0}, "alpha must be from 0 to 1000, not -1.0"),
         ({"ridge": 0.0}, "ridge must be from 0.001 to 1000000, not 0.0"),
+        ({"noise": -0.5}, "noise must be from 0 to 1000, not -0.5"),
         ({"ridge": math.nan}, "ridge must be from 0.001 to 1000000, not nan"),
     ],
 )

@@ -80,6 +80,7 @@ def test_everything_changes_the_version_and_only_the_learner_the_learners() -> N
         PolicySettings(LinUCBSettings(), EpsilonGreedy(), "pepper"),
         PolicySettings(LinUCBSettings(), SquareCB(), "salt"),
         PolicySettings(LinUCBSettings(alpha=0.7), EpsilonGreedy(), "salt"),
+        PolicySettings(LinUCBSettings(noise=0.7), EpsilonGreedy(), "salt"),
         PolicySettings(VowpalWabbitSettings(), EpsilonGreedy(), "salt"),
         PolicySettings(PrioritySettings(), EpsilonGreedy(), "salt"),
         PolicySettings(
@@ -87,9 +88,9 @@ def test_everything_changes_the_version_and_only_the_learner_the_learners() -> N
         ),
     ]
 
-    assert len({settings.version for settings in [base, *others]}) == 7
+    assert len({settings.version for settings in [base, *others]}) == 8
     same = [settings.learner_version == base.learner_version for settings in others]
-    assert same == [True, True, False, False, False, True]
+    assert same == [True, True, False, False, False, False, True]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)

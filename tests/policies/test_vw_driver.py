@@ -63,7 +63,10 @@ def text_of(row: Row, *, among: bool) -> str:
 
 
 def features_of(features: Features) -> str:
-    return " ".join(f"{name}:{value!r}" for name, value in features)
+    # VW has a constant of its own.
+    return " ".join(
+        f"{name}:{value!r}" for name, value in features if name != "constant"
+    )
 
 
 def ours(settings: VowpalWabbitSettings, rows: Sequence[Row]) -> FloatArray:

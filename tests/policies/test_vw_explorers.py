@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -407,6 +408,7 @@ def refused(kind: type[VwExplorer], keys: dict[str, Any]) -> str:
             "reward_max must be from -1e+09 to 1e+09, not 10000000000.0",
         ),
         (VwBag, {"bags": 101}, "bags must be from 1 to 100, not 101"),
+        (VwCover, {"epsilon": 1.5}, "epsilon must be from 0 to 1, not 1.5"),
         (VwCover, {"psi": float("nan")}, "psi must be above 0, to 1e+06, not nan"),
         (
             VwSynthCover,
@@ -421,6 +423,22 @@ def test_what_is_out_of_range_is_refused_with_its_range(
     kind: type[VwExplorer], keys: dict[str, Any], message: str
 ) -> None:
     assert message == refused(kind, keys)
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.1])
+def test_what_cover_shares_among_all_shrinks_only_where_it_is_not_said(
+    epsilon: float | None,
+) -> None:
+    explorer = VwCover(policies=1, epsilon=epsilon)
+    learner = VowpalWabbit(VowpalWabbitSettings(bits=10, explorer=explorer))
+    count, learned = len(OFFERS), 30
+
+    for _ in range(learned):
+        learner.learn(CONTEXT, OFFERS[0], reward=1.0, propensity=0.5, among=OFFERS)
+
+    least = learner.distribution(CONTEXT, OFFERS).min()
+    shrunk = 1.0 / math.sqrt(count * learned)
+    assert least == pytest.approx(shrunk if epsilon is None else epsilon / count)
 
 
 def test_what_does_not_go_together_is_refused() -> None:
