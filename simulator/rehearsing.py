@@ -46,11 +46,12 @@ from policies.model import NO_OFFER, PROBABILITY_UNITS, Action, Decision, Outcom
 from policies.overlap import Verdict, worse
 from policies.policy import Policy, PolicySettings
 from policies.records import decode_outcome
+from policies.specs import CatalogueSpec
 from simulator.candidates import candidates, last_policy
 from simulator.folding import Folding
 from simulator.logs import Log, LogError, Watcher
 from simulator.logs.building import uncollected
-from simulator.logs.server import Rooted
+from simulator.logs.server import Record, Rooted
 from simulator.pasts import Pasts, alike, prolonged
 from simulator.targets import TargetError
 
@@ -179,6 +180,7 @@ def rehearse(
     policy: str | None = None,
     snooze: float = 1.0,
     confidence: float = 0.95,
+    thorough: bool = False,
     watcher: Watcher | None = None,
 ) -> Rehearsal:
     """Estimate what a log would have been under another catalogue.
@@ -190,6 +192,8 @@ def rehearse(
             log's own policies without it.
         snooze: How many times as long snoozes last, above 0.
         confidence: How often intervals are to hold, above 0.5, below 1.
+        thorough: Whether also to ask again what was decided on the same past where
+            every rule of its placements is as it was: the result is the same.
         watcher: Is told how far it is.
 
     Raises:
@@ -205,9 +209,10 @@ def rehearse(
     new = _catalogue(log, catalogue)
     decider = _Decider(log, policy)
     with uncollected():
-        return _Rehearsing(log, new, decider, snooze, watcher or _unwatched).run(
-            confidence
+        rehearsing = _Rehearsing(
+            log, new, decider, snooze, watcher or _unwatched, thorough=thorough
         )
+        return rehearsing.run(confidence)
 
 
 def _unwatched(doing: str, done: int, total: int) -> None:
@@ -268,6 +273,29 @@ class _Decider:
         return self._policy
 
 
+class _Setting(msgspec.Struct, frozen=True, gc=False):
+    segment: str = ""
+
+
+_NO_SETTING = _Setting()
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    placements: tuple[str, ...]
+    context: _Setting = _NO_SETTING
+
+
+class _Brief(msgspec.Struct, frozen=True):
+    """What is looked at of every decision."""
+
+    opportunity: _Asked
+    catalogue: str
+    chosen: int
+
+
+_decode = msgspec.json.Decoder(_Brief).decode
+
+
 class _Pair:
     """A catalogue of the log beside the new one."""
 
@@ -292,6 +320,12 @@ class _Pair:
             old.features == new.features and old.spec.holdout == new.spec.holdout
         )
 
+        self._kept = _kept(old, new)
+
+    def keeps(self, decision: _Brief) -> bool:
+        """Say whether no rule that is asked is another one, of the same past."""
+        return all(place in self._kept for place in decision.opportunity.placements)
+
     def same(self, logged: tuple[int, ...], now: list[Action]) -> bool:
         """Say whether the same is eligible, and looks the same to a policy."""
         if len(logged) != len(now):
@@ -302,6 +336,31 @@ class _Pair:
         return self.is_scored_alike and (
             {moved[a] for a in logged} == {b.index for b in now}
         )
+
+
+def _kept(old: Catalogue, new: Catalogue) -> frozenset[str]:
+    """Return the placements in which every rule is as it was.
+
+    What may be shown there follows from the request, the past, the placement, its
+    offers, and what is said at the top of the catalogue.
+    """
+    was, now = (
+        msgspec.structs.replace(c.spec, offers={}, placements={}) for c in (old, new)
+    )
+    if was != now:
+        return frozenset()
+    changed: set[str] = set()
+    for offer_id in old.spec.offers.keys() | new.spec.offers.keys():
+        before, after = old.spec.offers.get(offer_id), new.spec.offers.get(offer_id)
+        if before != after:
+            changed.update(*(spec.placements for spec in (before, after) if spec))
+    return frozenset(
+        [
+            place
+            for place, spec in old.spec.placements.items()
+            if place not in changed and new.spec.placements.get(place) == spec
+        ]
+    )
 
 
 class _Walk:
@@ -343,12 +402,16 @@ class _Rehearsing:
         decider: _Decider,
         snooze: float,
         watcher: Watcher,
+        *,
+        thorough: bool,
     ) -> None:
         self._log = log
         self._new = new
         self._decider = decider
         self._snooze = snooze
         self._watcher = watcher
+        # What was decided by the same rules on the same past is not asked again.
+        self._kept = snooze == 1.0 and not decider.everywhere and not thorough
         self._pairs: dict[str, _Pair] = {}
         self._rows: list[_Row] = []
         self._sums: dict[str, Sums] = {}
@@ -392,22 +455,23 @@ class _Rehearsing:
             name: [self._outcome(name, text) for text in texts]
             for name, texts in rooted.outcomes.items()
         }
-        decisions = [
-            (record.decision_id, self._log.read(record.record, record.decision_id))
-            for record in rooted.records
-        ]
-        folded = not all(self._pair(d.catalogue).alike for _, d in decisions)
+        briefs = [self._brief(record) for record in rooted.records]
+        folded = not all(self._pair(brief.catalogue).alike for brief in briefs)
         pasts = Pasts(self._new, outcomes) if folded else None
         self._folded = self._folded or folded
         walk = _Walk()
         key = int(root_of(rooted.records[0].decision_id), 16)
-        for name, decision in decisions:
+        for record, decision in zip(rooted.records, briefs, strict=True):
+            name = record.decision_id
             self._decisions += 1
             pair = self._pair(decision.catalogue)
             before = walk.weight, walk.lost
             untried: dict[_Untried, float] = {}
-            if walk.weight > 0.0:
-                untried = self._step(decision, pair, walk, pasts)
+            if walk.weight > 0.0 and not (
+                self._kept and not folded and pair.keeps(decision)
+            ):
+                logged = self._log.read(record.record, f"decision {record.position}")
+                untried = self._step(logged, pair, walk, pasts)
             if walk.follows:
                 self._followed += 1
             kinds = {outcome.kind for outcome in outcomes.get(name, ())}
@@ -442,8 +506,15 @@ class _Rehearsing:
             pair = self._pairs[version] = _Pair(self._log.catalogue(version), self._new)
         return pair
 
+    def _brief(self, record: Record) -> _Brief:
+        try:
+            return _decode(record.record)
+        except msgspec.DecodeError as error:
+            wrong = f"decision {record.position} cannot be read: {error}"
+            raise LogError(self._log.path, wrong) from None
+
     def _count(
-        self, decision: Decision, pair: _Pair, reward: float, dismissed: float
+        self, decision: _Brief, pair: _Pair, reward: float, dismissed: float
     ) -> None:
         name = pair.names[decision.chosen]
         earned = self._earned[decision.opportunity.context.segment, name]
@@ -746,12 +817,17 @@ class _Rehearsing:
                 " they know what the log's catalogue remembered"
             )
         olds = [pair.old.spec for pair in self._pairs.values()]
-        if any(old.budgets != self._new.spec.budgets for old in olds):
+        if any(_supplies(old) != _supplies(self._new.spec) for old in olds):
             notes.append(
-                "budgets are exhausted when they were in the log: they are not spent"
-                " anew"
+                "budgets and inventories are used up when they were in the log: they"
+                " are not spent anew"
             )
         return notes
+
+
+def _supplies(spec: CatalogueSpec) -> object:
+    inventories = {name: offer.inventory for name, offer in spec.offers.items()}
+    return spec.budgets, {n: i for n, i in inventories.items() if i is not None}
 
 
 def _refused(decision: Decision, catalogue: Catalogue) -> dict[str, str]:

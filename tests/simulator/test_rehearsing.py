@@ -90,6 +90,7 @@ def test_the_same_rules_lead_to_the_log(tmp_path: Path, seed: int) -> None:
 
     result = rehearsed(world)
 
+    assert rehearsed(world, thorough=True) == result
     with open_log(world.path) as source:
         (logged,) = [
             value
@@ -197,6 +198,24 @@ def test_a_cap_that_looks_further_back_knows_what_happened(tmp_path: Path) -> No
     assert (effect.gate, effect.change) == ("offer_cap", "blocked")
     assert effect.decisions == len(chosen[0])
     assert effect.choices == len(chosen[0] & chosen[1])
+
+
+def test_where_no_rule_is_another_nothing_has_to_be_asked_again(tmp_path: Path) -> None:
+    # Given two placements, with the same users in both.
+    two = CAPPED + '[placements.till]\n[offers.jam]\nplacements = ["till"]\n'
+    world = World(tmp_path / "opportune.db")
+    world.offer(written(tmp_path, two).read_text())
+    for place in ("home", "till", "home", "till"):
+        world.now_ms += DAY_MS
+        world.visit([f"user-{n}" for n in range(50)], (place,), answer=accepts)
+    world.now_ms += world.rewards.wait
+    world.learn()
+    new = written(tmp_path, two.replace("limit = 1", "limit = 2"))
+
+    quick, thorough = rehearsed(world, new), rehearsed(world, new, thorough=True)
+
+    assert quick == thorough
+    assert quick.changed > 0
 
 
 def test_snoozes_can_last_longer(tmp_path: Path) -> None:
