@@ -42,7 +42,14 @@ from policies.estimators import Rows, snips
 from policies.history import Chosen
 from policies.identity import root_of
 from policies.intervals import Estimate, Sums, estimate_sums, total
-from policies.model import NO_OFFER, PROBABILITY_UNITS, Action, Decision, Outcome
+from policies.model import (
+    NO_OFFER,
+    PROBABILITY_UNITS,
+    Action,
+    Decision,
+    Opportunity,
+    Outcome,
+)
 from policies.overlap import Verdict, worse
 from policies.policy import Policy, PolicySettings
 from policies.records import decode_outcome
@@ -320,7 +327,26 @@ class _Pair:
             old.features == new.features and old.spec.holdout == new.spec.holdout
         )
 
-        self._kept = _kept(old, new)
+        self.others, self._kept, self._like = _others(old, new)
+
+    def asked_of(self, asked: Opportunity) -> Opportunity | None:
+        """Return what is to be asked of the offers that are others alone.
+
+        None where more is to be asked: a placement is another one, or has a fallback,
+        which depends on all offers.
+        """
+        if not all(place in self._like for place in asked.placements):
+            return None
+        wanted = self.others.intersection(asked.offers) if asked.offers else self.others
+        return msgspec.structs.replace(asked, offers=tuple(sorted(wanted)))
+
+    def kept(self, logged: tuple[int, ...], new: Catalogue) -> list[Action]:
+        """Return what was eligible of all other offers, which still is."""
+        return [
+            new.actions[self.moved[index]]
+            for index in logged
+            if self.old.actions[index].offer_id not in self.others
+        ]
 
     def keeps(self, decision: _Brief) -> bool:
         """Say whether no rule that is asked is another one, of the same past."""
@@ -338,28 +364,43 @@ class _Pair:
         )
 
 
-def _kept(old: Catalogue, new: Catalogue) -> frozenset[str]:
-    """Return the placements in which every rule is as it was.
+def _others(
+    old: Catalogue, new: Catalogue
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the offers that are others, and the placements that are as they were.
 
-    What may be shown there follows from the request, the past, the placement, its
-    offers, and what is said at the top of the catalogue.
+    What may be shown in a placement follows from the request, the past, the placement,
+    its offers, and what is said at the top of the catalogue.
+
+    Returns:
+        The offers; the placements in which no offer is another one either; and those
+        that are as they were by themselves, and have no fallback. No placement where
+        the top is another one.
     """
+    before, after = old.spec.offers, new.spec.offers
+    names = before.keys() | after.keys()
+    others = frozenset([o for o in names if before.get(o) != after.get(o)])
     was, now = (
         msgspec.structs.replace(c.spec, offers={}, placements={}) for c in (old, new)
     )
     if was != now:
-        return frozenset()
-    changed: set[str] = set()
-    for offer_id in old.spec.offers.keys() | new.spec.offers.keys():
-        before, after = old.spec.offers.get(offer_id), new.spec.offers.get(offer_id)
-        if before != after:
-            changed.update(*(spec.placements for spec in (before, after) if spec))
-    return frozenset(
-        [
-            place
-            for place, spec in old.spec.placements.items()
-            if place not in changed and new.spec.placements.get(place) == spec
-        ]
+        return others, frozenset(), frozenset()
+    alike = {
+        place: spec
+        for place, spec in old.spec.placements.items()
+        if new.spec.placements.get(place) == spec
+    }
+    touched = {
+        place
+        for offer_id in others
+        for spec in (before.get(offer_id), after.get(offer_id))
+        if spec is not None
+        for place in spec.placements
+    }
+    return (
+        others,
+        frozenset(alike.keys() - touched),
+        frozenset([place for place, spec in alike.items() if not spec.fallback]),
     )
 
 
@@ -534,7 +575,12 @@ class _Rehearsing:
         past = past._replace(history=prolonged(past.history, self._snooze))
         asked, new = logged.opportunity, self._new
         untried: dict[_Untried, float] = {}
-        actions, _ = eligible(asked, new, past)
+        if pasts is None and self._kept and (some := pair.asked_of(asked)) is not None:
+            actions = pair.kept(logged.actions, new)
+            if some.offers:
+                actions += eligible(some, new, past)[0][NO_OFFER + 1 :]
+        else:
+            actions, _ = eligible(asked, new, past)
         if self._decider.everywhere or not pair.same(logged.actions, actions):
             again = decide(
                 asked, catalogue=new, past=past, policy=self._decider.policy

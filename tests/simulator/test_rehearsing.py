@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,10 @@ def written(folder: Path, text: str) -> Path:
     cool = '[offers.tea]\ndismissal_cool_down = "1s"'
     path.write_text(text.replace("[offers.tea]", cool))
     return path
+
+
+def add_history(record: dict[str, Any], history: dict[str, Any]) -> None:
+    record.setdefault("history", {}).update(history)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -202,10 +207,10 @@ def test_a_cap_that_looks_further_back_knows_what_happened(tmp_path: Path) -> No
 
 def test_where_no_rule_is_another_nothing_has_to_be_asked_again(tmp_path: Path) -> None:
     # Given two placements, with the same users in both.
-    two = CAPPED + '[placements.till]\n[offers.jam]\nplacements = ["till"]\n'
+    two = CAPPED + '[placements.till]\n[offers.jam]\nplacements = ["home", "till"]\n'
     world = World(tmp_path / "opportune.db")
     world.offer(written(tmp_path, two).read_text())
-    for place in ("home", "till", "home", "till"):
+    for place in ("home", "till", "home"):
         world.now_ms += DAY_MS
         world.visit([f"user-{n}" for n in range(50)], (place,), answer=accepts)
     world.now_ms += world.rewards.wait
@@ -216,6 +221,7 @@ def test_where_no_rule_is_another_nothing_has_to_be_asked_again(tmp_path: Path) 
 
     assert quick == thorough
     assert quick.changed > 0
+    assert {effect.gate for effect in quick.effects} == {"offer_cap"}
 
 
 def test_snoozes_can_last_longer(tmp_path: Path) -> None:
@@ -229,13 +235,8 @@ def test_snoozes_can_last_longer(tmp_path: Path) -> None:
     # Given that some had snoozed it for twelve hours at their first visit.
     for position in range(101, 201, 2):
         start = world.decisions[position - 1].opportunity.at_ms - DAY_MS
-        snoozes = {"tea": [start + DAY_MS // 2, 1, start]}
-        world.tamper(
-            position,
-            lambda record, snoozes=snoozes: record.setdefault("history", {}).update(
-                snoozes=snoozes
-            ),
-        )
+        history = {"snoozes": {"tea": [start + DAY_MS // 2, 1, start]}}
+        world.tamper(position, partial(add_history, history=history))
 
     same, longer = rehearsed(world), rehearsed(world, snooze=3.0)
 
