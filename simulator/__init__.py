@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simulator.logs import Log, LogError, Source, open_log
     from simulator.memory import Parts
     from simulator.partition import ClusterError
+    from simulator.rehearsing import Rehearsal, rehearse
     from simulator.replaying import Replay, replay
     from simulator.targets import TargetError
 
@@ -32,6 +33,7 @@ __all__ = [
     "Parts",
     "Question",
     "QuestionError",
+    "Rehearsal",
     "Replay",
     "Source",
     "TargetError",
@@ -39,6 +41,7 @@ __all__ = [
     "compare",
     "evaluate",
     "open_log",
+    "rehearse",
     "replay",
 ]
 
@@ -50,6 +53,7 @@ _HOMES = {
     "logs": ("Log", "LogError", "Source", "open_log"),
     "memory": ("Parts",),
     "partition": ("ClusterError",),
+    "rehearsing": ("Rehearsal", "rehearse"),
     "replaying": ("Replay", "replay"),
     "targets": ("TargetError",),
 }

@@ -39,6 +39,9 @@ from simulator.logs import (
     write_log,
 )
 from simulator.logs.times import text_of
+from simulator.rehearsals import print_rehearsal
+from simulator.rehearsing import Rehearsal
+from simulator.rehearsing import rehearse as rehearse_log
 from simulator.replaying import Different, Replay
 from simulator.replaying import replay as replay_log
 from simulator.surveying import REWARD
@@ -223,6 +226,64 @@ def replay(
     _write(json, result)
     if result.differing:
         raise typer.Exit(_DIFFERS)
+
+
+@app.command()
+def rehearse(
+    log: LogArgument,
+    *,
+    catalogue: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="The catalogue with the new rules; without it, that of the log.",
+        ),
+    ] = "logged",
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTINGS",
+            help="A settings file with the [policy] that is to decide everywhere."
+            " Without it those of the log do, and the last of them decides where the"
+            " new rules leave other actions.",
+            show_default=False,
+        ),
+    ] = None,
+    snooze: Annotated[
+        float,
+        typer.Option(help="How many times as long snoozes are to last, above 0."),
+    ] = 1.0,
+    confidence: ConfidenceOption = 0.95,
+    json: JSONOption = None,
+) -> None:
+    """Say what would have been under other rules.
+
+    Takes each user through the log again under the new rules, with the past that they
+    would have had, and says where the new rules leave the log, which gates make the
+    difference, and what it is worth as far as the log can tell.
+
+    Ends with status 0 if the log can tell, 3 if it cannot, and 2 if the log, the
+    catalogue or the policy cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator rehearse opportune.db --catalogue looser.toml
+      opportune-simulator rehearse opportune.db --snooze 2 --json longer.json
+      opportune-simulator rehearse opportune.db --catalogue new.toml --policy new.toml
+    """  # noqa: D301 - as above
+    started = time.perf_counter()
+    with _told(), Log(log) as opened, _progress() as watcher:
+        result = rehearse_log(
+            opened,
+            catalogue,
+            policy=policy,
+            snooze=snooze,
+            confidence=confidence,
+            watcher=watcher,
+        )
+    print_rehearsal(result, _out, time.perf_counter() - started)
+    _write(json, result)
+    _end(result.verdict)
 
 
 @app.command()
@@ -606,7 +667,8 @@ def _end(verdict: Verdict) -> None:
 
 
 def _write(
-    path: Path | None, result: Replay | Evaluation | Comparison | Check | Written
+    path: Path | None,
+    result: Replay | Evaluation | Comparison | Check | Written | Rehearsal,
 ) -> None:
     if path is None:
         return

@@ -18,12 +18,13 @@ import msgspec
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.errors import FileError
+from policies.identity import root_of
 from policies.model import Decision, Resolution, Split
 from policies.policy import PolicySettings
 from policies.records import decode_decision
 from simulator.logs.base import LogError
 
-__all__ = ["Key", "Log", "Record", "StreamRow"]
+__all__ = ["Key", "Log", "Record", "Rooted", "StreamRow"]
 
 _SQLITE = "sqlite:///"
 _VIEWS = {
@@ -67,6 +68,20 @@ class StreamRow(NamedTuple):
     position: int
     resolution: Resolution
     record: str | None
+
+
+class Rooted(NamedTuple):
+    """All decisions of one root, with what came of them.
+
+    Attributes:
+        records: The decisions, in the order in which they were made.
+        rewards: By id, what those with a reward earned.
+        outcomes: By id, outcomes as JSON, in the order in which they were told.
+    """
+
+    records: list[Record]
+    rewards: dict[str, float]
+    outcomes: dict[str, list[str]]
 
 
 class Log:
@@ -248,6 +263,65 @@ class Log:
             " order by position",
             *(self.reported, first, last),
         )
+
+    def by_root(self, rows: int = 4 * _CHUNK) -> Iterator[list[Rooted]]:
+        """Yield decisions root by root, with what came of them; some roots at a time.
+
+        The reward is the last one of each; `keep_rewards` comes before.
+
+        Args:
+            rows: How many decisions are read at a time; a root is never cut.
+        """
+        after, kept = "", list[Record]()
+        while True:
+            read = self._all(
+                "select position, decision_id, record from decisions_v1"
+                " where decision_id > ? and position <= ? order by decision_id limit ?",
+                *(after, self.last, rows),
+            )
+            records = kept + [Record._make(row) for row in read]
+            is_last = len(read) < rows
+            open_root = "" if is_last else root_of(records[-1].decision_id)
+            kept = [r for r in records if root_of(r.decision_id) == open_root]
+            whole = records[: len(records) - len(kept)]
+            if whole:
+                yield self._rooted(whole)
+            if is_last:
+                return
+            after = read[-1][1]
+
+    def _rooted(self, records: list[Record]) -> list[Rooted]:
+        between = (records[0].decision_id, records[-1].decision_id)
+        rewards = dict(
+            self._all(
+                "select * from temp.rewarded where decision_id between ? and ?",
+                *between,
+            )
+        )
+        outcomes: dict[str, list[str]] = {}
+        for decision_id, text in self._all(
+            "select decision_id, record from outcomes_v1"
+            " where decision_id between ? and ? and position <= ? order by position",
+            *(*between, self.reported),
+        ):
+            outcomes.setdefault(decision_id, []).append(text)
+        roots: dict[str, Rooted] = {}
+        for record in records:
+            name = record.decision_id
+            rooted = roots.setdefault(root_of(name), Rooted([], {}, {}))
+            rooted.records.append(record)
+            if name in rewards:
+                rooted.rewards[name] = rewards[name]
+            if name in outcomes:
+                rooted.outcomes[name] = outcomes[name]
+        for rooted in roots.values():
+            rooted.records.sort()
+        return list(roots.values())
+
+    def reward_range(self) -> tuple[float, float] | None:
+        """Return the smallest and the largest reward; `keep_rewards` comes before."""
+        low, high = self._one("select min(reward), max(reward) from temp.rewarded")
+        return None if low is None else (low, high)
 
     def read(self, record: str, name: str) -> Decision:
         """Read a stored decision.
