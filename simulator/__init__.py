@@ -1,4 +1,4 @@
-"""What would have been: logs through the same engine.
+"""What would have been: logs, and worlds of simulated users, through the same engine.
 
 Nothing is loaded before it is used, so that importing this costs next to nothing.
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from simulator.partition import ClusterError
     from simulator.rehearsing import Rehearsal, rehearse
     from simulator.replaying import Replay, replay
+    from simulator.simulating import Simulated, Simulation, player, simulate
+    from simulator.sweeping import Sweep, sweep
     from simulator.targets import TargetError
+    from simulator.worlds import World, WorldError, read_world
 
 __all__ = [
     "ClusterError",
@@ -35,14 +38,23 @@ __all__ = [
     "QuestionError",
     "Rehearsal",
     "Replay",
+    "Simulated",
+    "Simulation",
     "Source",
+    "Sweep",
     "TargetError",
     "Value",
+    "World",
+    "WorldError",
     "compare",
     "evaluate",
     "open_log",
+    "player",
+    "read_world",
     "rehearse",
     "replay",
+    "simulate",
+    "sweep",
 ]
 
 _HOMES = {
@@ -56,6 +68,9 @@ _HOMES = {
     "rehearsing": ("Rehearsal", "rehearse"),
     "replaying": ("Replay", "replay"),
     "targets": ("TargetError",),
+    "simulating": ("Simulated", "Simulation", "player", "simulate"),
+    "sweeping": ("Sweep", "sweep"),
+    "worlds": ("World", "WorldError", "read_world"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

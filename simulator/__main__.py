@@ -39,13 +39,21 @@ from simulator.logs import (
     write_log,
 )
 from simulator.logs.times import text_of
+from simulator.memory import Parts
+from simulator.played import print_remote, print_simulations, print_sweep
 from simulator.rehearsals import print_rehearsal
 from simulator.rehearsing import Rehearsal
 from simulator.rehearsing import rehearse as rehearse_log
+from simulator.remote import Remote, play_remotely
 from simulator.replaying import Different, Replay
 from simulator.replaying import replay as replay_log
+from simulator.simulating import WORDS, Simulation, player
+from simulator.simulating import simulate as play_world
 from simulator.surveying import REWARD
+from simulator.sweeping import Sweep, seeds_of, settings_of
+from simulator.sweeping import sweep as sweep_worlds
 from simulator.tables import print_comparison, print_evaluation
+from simulator.worlds import read_world
 
 __all__ = ["main"]
 
@@ -187,6 +195,39 @@ DaskOption = Annotated[
         metavar="ADDRESS",
         help="The scheduler of a Dask cluster that is to do the work, such as"
         " tcp://10.0.0.5:8786.",
+    ),
+]
+WorldArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WORLD",
+        help="The path of a world's file, or a world that comes with the program: calm,"
+        " delayed, drifting, rare, silence, tiring.",
+    ),
+]
+PlayerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="NAME",
+        help=f"What decides, as often as wanted: {', '.join(WORDS)}, or the path of a"
+        " settings file with [policy]. WORD=NAME calls it WORD in tables.",
+    ),
+]
+UsersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="How many users; as the world says without it.", show_default=False
+    ),
+]
+DaysOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=3_660.0,
+        help="For how many days; as the world says without it.",
+        show_default=False,
     ),
 ]
 SkipBadOption = Annotated[
@@ -484,6 +525,125 @@ def compare(
         raise typer.Exit(_CANNOT_TELL)
 
 
+@app.command()
+def simulate(
+    world: WorldArgument,
+    *,
+    policy: PlayerOption = None,
+    users: UsersOption = None,
+    days: DaysOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other users.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the log of the first policy, as `convert` writes it:"
+            " .parquet, .dsjson, .csv, .npz.",
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Let a running server decide, such as 127.0.0.1:50051, in the place of"
+            " policies. It must serve the world's catalogue; visits come as fast as it"
+            " answers, in real time.",
+        ),
+    ] = None,
+    json: JSONOption = None,
+) -> None:
+    """Play a world of simulated users whose tastes are known.
+
+    The same users come under every policy. `oracle` chooses what earns the most at
+    once, knowing everything of the user; `silent` never shows anything. Regret is what
+    the best eligible action would have earned more, by the truth, a decision.
+
+    \b
+    Examples:
+      opportune-simulator simulate calm
+      opportune-simulator simulate tiring -p default -p silent -p oracle --users 200
+      opportune-simulator simulate my_world.toml -p bolder.toml --out log.parquet
+    """  # noqa: D301 - as above
+    if server is not None:
+        if policy or out:
+            _fail("--server decides by its own policy, and keeps the log itself")
+        with _told(), _progress() as watcher:
+            remote = play_remotely(
+                read_world(world, seed),
+                server,
+                users=users,
+                days=days,
+                watcher=watcher,
+            )
+        print_remote(remote, _out)
+        _write(json, remote)
+        return
+    with _told(), _progress() as watcher:
+        results: list[Simulation] = []
+        for text in policy or ["default"]:
+            found = play_world(
+                read_world(world, seed),
+                player(text),
+                users=users,
+                days=days,
+                watcher=watcher,
+            )
+            if out is not None and not results:
+                write_log(Parts([found.log], str(out)), out)
+            results.append(found.result)
+    print_simulations(results, _out)
+    _write(json, results)
+
+
+@app.command()
+def sweep(
+    world: WorldArgument,
+    *,
+    policy: PlayerOption = None,
+    seeds: Annotated[
+        str,
+        typer.Option(help="The seeds, as in 0-9 or 1,5,7: at least two."),
+    ] = "0-4",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUES",
+            help="Try each of these values, with a comma between them: of a setting,"
+            " as policy.exploration.epsilon=0.01,0.05, or of the world, as"
+            " world.fatigue.accept=0,1. All combinations are tried.",
+        ),
+    ] = None,
+    users: UsersOption = None,
+    days: DaysOption = None,
+    confidence: ConfidenceOption = 0.95,
+    json: JSONOption = None,
+) -> None:
+    """Play a world with several policies, settings and seeds.
+
+    Every policy and setting meets the same users, seed by seed, so that differences
+    from the first one are known better than the values: they are of pairs.
+
+    \b
+    Examples:
+      opportune-simulator sweep calm -p default -p uniform --seeds 0-9
+      opportune-simulator sweep tiring --set policy.exploration.epsilon=0.01,0.05
+    """  # noqa: D301 - as above
+    with _told(), _progress() as watcher:
+        result = sweep_worlds(
+            world,
+            [player(text) for text in policy or ["default"]],
+            seeds=seeds_of(seeds),
+            settings=settings_of(set_ or ()),
+            users=users,
+            days=days,
+            confidence=confidence,
+            watcher=watcher,
+        )
+    print_sweep(result, _out)
+    _write(json, result)
+
+
 @app.command("check-log")
 def check_log(
     log: AnyLogArgument,
@@ -668,7 +828,15 @@ def _end(verdict: Verdict) -> None:
 
 def _write(
     path: Path | None,
-    result: Replay | Evaluation | Comparison | Check | Written | Rehearsal,
+    result: Replay
+    | Evaluation
+    | Comparison
+    | Check
+    | Written
+    | Rehearsal
+    | Sweep
+    | Remote
+    | list[Simulation],
 ) -> None:
     if path is None:
         return

@@ -32,7 +32,7 @@ from simulator.targets import (
 )
 from simulator.workspaces import Workspaces
 
-__all__ = ["CHOICES", "Candidate", "Training", "candidates", "targets"]
+__all__ = ["CHOICES", "Candidate", "Training", "candidates", "policy_of", "targets"]
 
 CHOICES = (
     "logged, uniform, latest, greedy, fixed:OFFER_ID, fixed:no_offer, model:EPOCH.N,"
@@ -145,7 +145,7 @@ def _candidate(text: str) -> Candidate:
         )
     if path.suffix == ".json":
         return Candidate(name, what, exported=_exported(path))
-    return Candidate(name, what, settings=_policy_of(path))
+    return Candidate(name, what, settings=policy_of(path))
 
 
 def targets(
@@ -408,7 +408,12 @@ class _File(msgspec.Struct, frozen=True):
     policy: PolicySettings
 
 
-def _policy_of(path: Path) -> PolicySettings:
+def policy_of(path: Path) -> PolicySettings:
+    """Return the policy of a settings file.
+
+    Raises:
+        TargetError: If it cannot be read, or has none.
+    """
     try:
         section = parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:

@@ -48,7 +48,9 @@ from policies.toml import Duration
 from server import settings, telemetry
 from server.status import status_of
 from server.stores.sqlite import migrate
+from simulator import worlds
 from simulator.logs.table import CsvMapping
+from simulator.worlds import spec as world_specs
 
 _ROOT = Path(__file__).parents[2]
 
@@ -560,6 +562,38 @@ def mapping_table() -> str:
         for field in msgspec.structs.fields(CsvMapping)
     ]
     return _table(("key", "meaning"), rows)
+
+
+def world_tables() -> str:
+    """Describe every table of a world."""
+    parts: tuple[tuple[str, type[msgspec.Struct]], ...] = (
+        ("At the top", world_specs.WorldSpec),
+        ("`[segments.NAME]`", world_specs.SegmentSpec),
+        ("`features.NAME`, of a segment", world_specs.FeatureDraw),
+        ("`usage.NAME`, of a segment", world_specs.UsageSpec),
+        ("`[[asks]]`", world_specs.AskSpec),
+        ("`[moments.NAME]`", world_specs.MomentSpec),
+        ("`[[tastes]]`", world_specs.TasteSpec),
+        ("`[answers]`", world_specs.AnswerSpec),
+        ("`[fatigue]`", world_specs.FatigueSpec),
+        ("`[annoyance]`", world_specs.AnnoyanceSpec),
+        ("`[churn]`", world_specs.ChurnSpec),
+        ("`[delays]`", world_specs.DelaySpec),
+        ("`[refunds]`", world_specs.RefundSpec),
+    )
+    lines: list[str] = []
+    for title, kind in parts:
+        fields = msgspec.structs.fields(kind)
+        only = [f for f in fields if not _structs_of(_entry(f.type))]
+        plain = [f for f in only if not _is_table(f.type)]
+        lines += _struct(kind, f"## {title}", only=plain)
+    return "\n".join(lines)
+
+
+def preset_table() -> str:
+    """List the worlds that come with the package."""
+    rows = [(f"`{name}`", said) for name, said in worlds.presets().items()]
+    return _table(("world", "is there to show"), rows)
 
 
 def command_tables() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -59,6 +60,7 @@ from server.stores.sqlite import migrate
 from simulator.logs import open_log
 from simulator.logs.parquet import table_of
 from simulator.logs.table import CsvMapping, read_mapping
+from simulator.worlds import PRESETS, read_world
 from tests.server import kit
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +130,11 @@ def is_settings(example: Example) -> bool:
 def is_mapping(example: Example) -> bool:
     """Say whether an example says what the columns of a table are."""
     return re.search(r"^propensity = ", example.text, re.MULTILINE) is not None
+
+
+def is_world(example: Example) -> bool:
+    """Say whether an example is a world of simulated users."""
+    return re.search(r"^\[\[asks\]\]", example.text, re.MULTILINE) is not None
 
 
 def is_package(example: Example) -> bool:
@@ -508,6 +515,11 @@ def test_an_example_of_a_file_is_read_by_its_reader(
         path = tmp_path / "mapping.toml"
         path.write_text(example.text)
         assert read_mapping(path).columns()
+    elif is_world(example):
+        path = tmp_path / "world.toml"
+        path.write_text(example.text)
+        shutil.copy(PRESETS / "catalogues" / "files.toml", tmp_path / "catalogue.toml")
+        assert read_world(path).spec.users
     elif is_settings(example):
         path = tmp_path / "settings.toml"
         path.write_text(example.text)

@@ -112,8 +112,11 @@ def test_the_demo_on_a_sample(tmp_path: Path) -> None:
         low, high = figures[name]["ci95"]
         assert 0 < low < figures[name]["visit_rate"] < high < 1
     assert figures["best_fixed"]["visit_rate"] > figures["uniform"]["visit_rate"]
-    assert isinstance(figures["frozen"]["snips"], float)
-    assert isinstance(figures["frozen"]["dr"], float)
+    # So few rows may tell nothing of it: then that is told in the place of a number.
+    for name in ("snips", "dr"):
+        value = figures["frozen"][name]
+        told = "Do not decide on the frozen policy's numbers" in ended.stdout
+        assert isinstance(value, float) or (value is None and told)
     assert figures["caps_broken"] == 0
     assert figures["outcomes_lost"] == 0
     assert figures["unmatched_trained"] == 0

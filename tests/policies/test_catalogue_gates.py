@@ -160,6 +160,8 @@ DIFFERENT: dict[str, Any] = {
     "reward_wait": "1d",
     "reward_default": -0.1,
     "reward_aggregate": "sum",
+    "like": "other",
+    "like_doubt": 2.0,
     "lever": 2.0,
     "moment_weights": {"renewal": 2.0},
     "features": {},
