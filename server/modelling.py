@@ -118,7 +118,8 @@ def _kept_by(learner: LearnerSettings) -> str:
         f" one it is {usual}, which knows nothing of that yet. To keep what was"
         f" learned, write\n\n{kept}\n\nTo begin with {other!r} as it is by default,"
         f' write kind = "{other}" there, and no other key: it learns all of the log'
-        " again, and until it has, [baseline] decides or, without one, chance"
+        " again, and until it has, [baseline] decides or, without one, what knows"
+        " nothing"
     )
 
 

@@ -252,8 +252,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     that of the baseline and of all challengers.
 
     Attributes:
-        baseline: What decides before a model serves. Without it all actions are alike
-            then.
+        baseline: What decides before a model serves. Without it `policy` does, which
+            has learned nothing then.
     """
 
     server: ServerSettings = ServerSettings()
