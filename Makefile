@@ -31,6 +31,10 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
 		awk -F ':.*## ' '{ printf "  make %-24s %s\n", $$1, $$2 }'
 
+.PHONY: env
+env: $(VENV)/dev.stamp  ## make the environment, all of it, and nothing else
+	@echo 'Ready: . $(VENV)/bin/activate'
+
 .PHONY: demo
 demo: $(VENV)/demo.stamp  ## serve real logged customers, and show what was earned
 	$(if $(SEED),SEED=$(SEED)) $(BIN)/python examples/hillstrom/demo.py $(ARGS)

@@ -60,6 +60,7 @@ class Discount(msgspec.Struct, frozen=True):
             price; they are in none of the other numbers.
         doubts: Why not to decide on these numbers; empty where nothing speaks against
             it.
+        currency: The currency of the amounts.
     """
 
     offer_id: str
@@ -72,6 +73,7 @@ class Discount(msgspec.Struct, frozen=True):
     gained: Range | None
     alone: int
     doubts: tuple[str, ...]
+    currency: str
 
 
 def undiscounted(spec: CatalogueSpec) -> dict[str, tuple[str, ...]]:
@@ -151,6 +153,7 @@ class Discounts:
             bought = next(o for o in outcomes if o.kind == "accepted")
         for name, instead in pairs.items():
             tally, with_ = self._tallies[name], chances[name]
+            tally.currency = catalogue.spec.currency
             without = sum(chances[other] for other in instead)
             if with_ and without:
                 tally.instead.update(dict.fromkeys(instead))
@@ -176,6 +179,7 @@ class _Tally:
     """What was seen of one discount."""
 
     def __init__(self) -> None:
+        self.currency = ""
         self.instead: dict[str, None] = {}
         self.weight_max = 0.0
         self.alone = self.shown = self.accepted = 0
@@ -228,6 +232,7 @@ class _Tally:
             gained,
             self.alone,
             tuple(doubts),
+            self.currency,
         )
 
     def _expected(self, amounts: Sequence[float]) -> Estimate:

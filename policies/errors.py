@@ -15,6 +15,7 @@ about it, and it carries data, not only text.
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 __all__ = [
@@ -27,7 +28,35 @@ __all__ = [
     "Problem",
     "SettingsError",
     "StoreUnavailableError",
+    "plainly",
 ]
+
+_PLAIN = {
+    errno.ENOENT: "is not there: mend the path, or make it",
+    errno.EACCES: "may not be used by you: mend its permissions",
+    errno.EPERM: "may not be used by you: mend its permissions",
+    errno.EISDIR: "is a folder, and a file is needed",
+    errno.ENOTDIR: "is below what is no folder: mend the path",
+    errno.EROFS: "is on a disk that nothing can be written to: choose another place",
+    errno.ENOSPC: "has no room: the disk is full",
+    errno.EADDRINUSE: "is taken: stop what listens there, or choose another one",
+    errno.EADDRNOTAVAIL: "is not of this machine: choose another one",
+}
+
+
+def plainly(error: OSError | UnicodeDecodeError) -> str:
+    """Say what is wrong with a file or an address, to be read behind its name.
+
+    Examples:
+        >>> plainly(FileNotFoundError(errno.ENOENT, "No such file or directory", "a"))
+        'is not there: mend the path, or make it'
+        >>> plainly(OSError("the port is busy"))
+        'the port is busy'
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return f"is no text in UTF-8: byte {error.start:,} begins no character"
+    said = _PLAIN.get(error.errno or 0)
+    return said or f"cannot be used: {error.strerror}" if error.strerror else str(error)
 
 
 class Problem(NamedTuple):

@@ -106,24 +106,31 @@ def effects(
 def calibration(
     predicted: Sequence[float], observed: Sequence[float], buckets: int = 5
 ) -> list[Bucket]:
-    """Return whether what was predicted came true, for equally many decisions each.
+    """Return whether what was predicted came true, for about as many decisions each.
+
+    Decisions of which the same was predicted stay together.
 
     Args:
         predicted: What each decision was predicted to earn.
         observed: What it earned.
-        buckets: How many; fewer where there are fewer decisions.
+        buckets: How many; fewer where fewer things were predicted.
 
     Examples:
         >>> found = calibration([0.1, 0.1, 0.9, 0.9], [0.0, 0.0, 1.0, 1.0], buckets=2)
         >>> [(b.n, b.predicted, b.observed) for b in found]
         [(2, 0.1, 0.0), (2, 0.9, 1.0)]
+        >>> [b.n for b in calibration([0.1, 0.1, 0.1, 0.9], [0.0] * 4, buckets=4)]
+        [3, 1]
     """
     if not predicted:
         return []
-    order = np.argsort(np.array(predicted), kind="stable")
+    values, rewards = np.array(predicted, dtype=float), np.array(observed, dtype=float)
+    order = np.argsort(values, kind="stable")
+    cuts = len(order) * np.arange(1, buckets) // buckets
+    alike = np.searchsorted(values[order], values[order][cuts])
     found: list[Bucket] = []
-    for part in np.array_split(order, min(buckets, len(predicted))):
-        earned = mean_of(np.array(observed, dtype=float)[part])
-        mean = float(np.array(predicted, dtype=float)[part].mean())
+    for part in np.split(order, np.unique(alike[alike > 0])):
+        earned = mean_of(rewards[part])
+        mean = float(values[part].mean())
         found.append(Bucket(len(part), mean, earned.value, earned.low, earned.high))
     return found

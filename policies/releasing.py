@@ -15,6 +15,7 @@ __all__ = [
     "Release",
     "ReleaseError",
     "held",
+    "is_model",
     "model_of",
     "name_of",
     "promoted",
@@ -75,10 +76,21 @@ def model_of(name: str) -> Model:
         >>> model_of("1.250")
         (1, 250)
     """
-    epoch, dot, position = name.partition(".")
-    if not (dot and epoch.isdecimal() and position.isdecimal()):
+    if not is_model(name):
         raise ReleaseError(f"a model is EPOCH.POSITION, like 1.250, not {name!r}")
+    epoch, _, position = name.partition(".")
     return int(epoch), int(position)
+
+
+def is_model(name: str) -> bool:
+    """Say whether a name is one that a model may have.
+
+    Examples:
+        >>> is_model("1.250"), is_model("bold")
+        (True, False)
+    """
+    epoch, dot, position = name.partition(".")
+    return bool(dot) and epoch.isdecimal() and position.isdecimal()
 
 
 def published(

@@ -53,8 +53,9 @@ class Revenue(msgspec.Struct, frozen=True):
         moment: The kind of the moment; empty for none.
         campaign: The campaign that the offer was part of.
         tags: Its further tags.
-        revenue: What the user paid: as it was reported or, for what was accepted,
-            as the catalogue says.
+        revenue: What the user paid or got back: as it was reported or, for what was
+            accepted or refunded, as the catalogue says.
+        margin: What was left of that, likewise.
         reported: Whether the revenue was reported.
         claims: How many decisions claim the same purchase, this one among them.
         tied: Whether another of them was shown last at the same time.
@@ -182,21 +183,19 @@ def _row(claim: _Claim, claims: int, *, tied: bool, credited: bool) -> Revenue:
         sale.action,
         sale.terms.offer,
     )
-    # Only what was accepted has the price that it was offered at.
-    listed = offer if outcome.kind == "accepted" else None
     sign = -1.0 if outcome.kind == "refunded" else 1.0
-    price = None if listed is None else listed.price
 
     def amount(reported: Money | None, known: float | None) -> float | None:
-        if reported is None:
-            return known
-        value = sale.terms.normalised(reported)
+        value = known if reported is None else sale.terms.normalised(reported)
         return None if value is None else sign * value
 
-    list_price = discount = margin = None
-    if listed is not None:
-        list_price = listed.price if listed.list_price is None else listed.list_price
-        discount, margin = listed.discount, listed.margin
+    # What was accepted has the price it was offered at, and a refund gives it back.
+    list_price = discount = price = margin = None
+    if offer is not None and outcome.kind in ("accepted", "refunded"):
+        price, margin = offer.price, offer.margin
+    if offer is not None and outcome.kind == "accepted":
+        list_price = offer.price if offer.list_price is None else offer.list_price
+        discount = offer.discount
     return Revenue(
         at_ms=outcome.at_ms,
         kind=outcome.kind,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 import msgspec
 import tomli
 
+from policies.allowed import keys_at, listed, meant, texts_at
 from policies.errors import FileError, Problem
 
 __all__ = [
@@ -33,6 +34,8 @@ _Path = tuple[str, ...]
 
 _ANY = "..."
 """What msgspec has in the place of the name of a table's entry."""
+
+_UNKNOWN, _MISSING = "is not known", "is required"
 
 _UNITS_MS = {
     "ms": 1,
@@ -313,6 +316,7 @@ class Section:
                 for at, key in enumerate(keys):
                     if key == _ANY:
                         keys[at] = self._culprit(keys[:at], kind)
+                what = _advised(what, keys, self.data, kind)
                 keys += self._own_key(what, keys)
                 if (*self._path, *keys) not in self._found.gaps:
                     self.problem(what, *keys)
@@ -375,13 +379,31 @@ def _understand(error: msgspec.ValidationError) -> tuple[str, list[str]]:
         keys += re.findall("'(.*)'", what)
     if unknown := re.search(r"unknown field `(.*)`", what):
         keys.append(unknown.group(1))
-        what = "is not known"
+        what = _UNKNOWN
     elif missing := re.search(r"missing required field `(.*)`", what):
         keys.append(missing.group(1))
-        what = "is required"
+        what = _MISSING
     elif keys and re.fullmatch(r"Expected `object( \| null)?`, got `str`", what):
         what = f'is a table, such as {keys[-1]} = {{ kind = "..." }}, not a text'
     return what, keys
+
+
+def _advised(what: str, keys: Sequence[str], data: Any, kind: type[Any]) -> str:
+    """Return what is wrong with what would be right, where that is one of a few."""
+    if what == _UNKNOWN:
+        known = keys_at(kind, data, keys[:-1])
+        if slip := meant(keys[-1], known):
+            return f"{what}; did you mean {slip}?"
+        return f"{what}; known here: {', '.join(known)}" if known else what
+    value = re.fullmatch(r"Invalid (?:enum )?value ('.*')", what, re.DOTALL)
+    if what != _MISSING and value is None:
+        return what
+    texts = texts_at(kind, data, keys)
+    if not texts:
+        return what
+    if value is None:
+        return f"{what}: {listed(texts, 'or')}"
+    return f"must be {listed(texts, 'or')}, not {value.group(1)}"
 
 
 def _walk(data: Any, keys: Sequence[str]) -> Any:

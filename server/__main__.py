@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from policies.errors import FileError, OpportuneError
+from policies.errors import FileError, OpportuneError, plainly
 from policies.specs import CatalogueSpec
 from server import (
     accounting,
@@ -30,6 +30,7 @@ from server import (
     modelling,
     supervisor,
     telemetry,
+    warming,
     worker,
 )
 from server.settings import ServerSettings, Settings, names_learner, read_settings
@@ -64,6 +65,15 @@ SettingsOption = Annotated[
         "--settings", "-s", help="The settings file.", exists=True, dir_okay=False
     ),
 ]
+SinceOption = Annotated[
+    dt.datetime | None,
+    typer.Option(
+        help="From when on, in UTC, such as 2026-11-01 or 2026-11-01T12:30:00; all if"
+        " left out.",
+        show_default=False,
+        metavar="TIME",
+    ),
+]
 
 
 @app.command()
@@ -86,7 +96,7 @@ def serve(settings: SettingsOption = Path("settings.toml")) -> None:
     try:
         asyncio.run(supervisor.supervise(settings, loaded))
     except OSError as error:
-        _fail(f"cannot serve on {loaded.server.address}: {error}")
+        _fail(f"cannot serve: address {loaded.server.address} {plainly(error)}")
     except RuntimeError as error:
         _fail(str(error))
 
@@ -108,9 +118,10 @@ def lint(
     status 1 if anything is wrong, naming file, line and key.
     """
     wrong = False
+    listed: set[Path] = set()
     for file in files:
         try:
-            _lint(file)
+            _lint(file, listed)
         except FileError as error:
             wrong = True
             _err.print(str(error), soft_wrap=True, markup=False)
@@ -261,10 +272,7 @@ def loads(
 def revenue(
     *,
     settings: SettingsOption = Path("settings.toml"),
-    since: Annotated[
-        dt.datetime | None,
-        typer.Option(help="From when on, in UTC; all if left out.", show_default=False),
-    ] = None,
+    since: SinceOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The file to write; standard output if left out."),
@@ -295,10 +303,7 @@ def revenue(
 def discounts(
     *,
     settings: SettingsOption = Path("settings.toml"),
-    since: Annotated[
-        dt.datetime | None,
-        typer.Option(help="From when on, in UTC; all if left out.", show_default=False),
-    ] = None,
+    since: SinceOption = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, and no table.")
     ] = False,
@@ -576,7 +581,10 @@ def _plain_errors() -> Iterator[None]:
     """Say what an operator can mend in a line."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, OpportuneError) as error:
+    except OSError as error:
+        name = "" if error.filename is None else f"{error.filename} "
+        _fail(f"{name}{plainly(error)}")
+    except (RuntimeError, ValueError, OpportuneError) as error:
         _fail(str(error))
 
 
@@ -602,16 +610,24 @@ def _take_into_use(settings: Settings) -> None:
         store.close()
 
 
-def _lint(path: Path) -> None:
-    """Check a file, and say what is in it."""
+def _lint(path: Path, listed: set[Path]) -> None:
+    """Check a file, and say what is in it.
+
+    Args:
+        path: The file.
+        listed: The catalogues whose offers were listed, each once; it is added to.
+    """
     if not path.is_dir() and not _is_catalogue(path.read_bytes()):
         settings = read_settings(path)
         _out.print(f"{path}: settings, no problems", highlight=False, soft_wrap=True)
-        for warning in settings.warnings:
+        for warning in [*settings.warnings, *warming.doubts(settings)]:
             _out.print(f"warning: {warning}", highlight=False, soft_wrap=True)
         path = Path(settings.catalogue.file)
     catalogue = activation.compile_source(path)
     _out.print(f"{path}: catalogue, no problems", highlight=False, soft_wrap=True)
+    if path.resolve() in listed:
+        return
+    listed.add(path.resolve())
     counts = Counter(action.offer_id for action in catalogue.actions)
     table = Table("offer", "state", "actions")
     for offer_id, offer in islice(catalogue.offers.items(), _LISTED_MAX):

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 import msgspec
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from policies import catalogue as catalogues
-from policies.catalogue import Catalogue
+from policies.allowed import listed
 from policies.discounts import Discount, Discounts, Range
 from policies.identity import root_of
 from policies.joiner import terms_of
 from policies.model import Decision, Outcome, OutcomeKind
 from policies.revenue import SALES, Revenue, Sale, attribute
 from policies.rewards import RewardSettings
+from server import activation
 from server.stores.base import AdminStore
 
 __all__ = ["discounts", "discounts_table", "revenue", "write_csv", "write_json"]
@@ -36,10 +35,10 @@ def revenue(
         rewards: The rates of currencies, and the time for attribution.
         since_ms: The earliest time of what is told; what was claimed before counts.
     """
-    compiled = _compiled(store)
+    catalogue_of = activation.compiled(store)
 
     def sale(decision: Decision, outcomes: list[Outcome]) -> Sale:
-        catalogue = compiled(decision.catalogue)
+        catalogue = catalogue_of(decision.catalogue)
         action = catalogue.actions[decision.chosen]
         return Sale(
             decision, action, terms_of(rewards, catalogue.spec, action), outcomes
@@ -65,12 +64,12 @@ def discounts(
         rewards: The rates of currencies.
         since_ms: The earliest time of a decision that counts.
     """
-    compiled = _compiled(store)
+    catalogue_of = activation.compiled(store)
     found = Discounts(rewards)
     shown: tuple[OutcomeKind, ...] = ("shown",)
     for decision, outcomes in store.decisions_with(shown):
         if decision.opportunity.at_ms >= since_ms:
-            found.add(decision, outcomes, compiled(decision.catalogue))
+            found.add(decision, outcomes, catalogue_of(decision.catalogue))
     return found.report()
 
 
@@ -80,7 +79,8 @@ def discounts_table(rows: Sequence[Discount]) -> Group:
         return Group(
             Text("no discount was shown that has an offer like it without one")
         )
-    table = Table("discount", "shown", "accepted", "given", "wasted", "of it", "gained")
+    headers = ("discount", "shown", "accepted", "given", "wasted", "of it", "gained")
+    table = Table(*[Column(header, overflow="fold") for header in headers])
     doubts: list[str] = []
     for row in rows:
         table.add_row(
@@ -98,7 +98,10 @@ def discounts_table(rows: Sequence[Discount]) -> Group:
                 f"{row.offer_id}: shown {row.alone:,} times more where the full price"
                 " could not have been shown"
             )
-    table.caption = "amounts in minor units; below them, intervals of 95 %"
+    currencies = listed(sorted({row.currency for row in rows}))
+    table.caption = (
+        f"amounts in minor units of {currencies}; below them, intervals of 95 %"
+    )
     return Group(table, *[Text(doubt) for doubt in doubts])
 
 
@@ -106,19 +109,6 @@ def _range(found: Range | None, form: str) -> str:
     if found is None:
         return "not known"
     return f"{found.value:{form}}\n{found.low:{form}} to {found.high:{form}}"
-
-
-def _compiled(store: AdminStore) -> Callable[[str], Catalogue]:
-    """Return what reads the catalogues of a store, and keeps the latest."""
-
-    @lru_cache(maxsize=8)
-    def compiled(version: str) -> Catalogue:
-        text = store.catalogue(version)
-        if text is None:
-            raise RuntimeError(f"the store lost catalogue {version}")
-        return catalogues.read(text, linted=False)
-
-    return compiled
 
 
 def write_csv(rows: Iterator[Revenue], out: TextIO) -> None:

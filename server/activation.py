@@ -6,12 +6,13 @@ import getpass
 import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
-from policies.errors import CatalogueError, FileError, Problem
+from policies.errors import CatalogueError, FileError, Problem, plainly
 from policies.toml import join_texts, parse_all, split_text
 from server.stores.base import AdminStore
 
@@ -20,6 +21,8 @@ __all__ = [
     "author_of",
     "changes",
     "compile_source",
+    "compiled",
+    "in_use",
     "load",
     "me",
     "read_source",
@@ -59,7 +62,7 @@ def read_source(path: Path) -> str:
     try:
         texts = [(file.name, file.read_text(encoding="utf-8")) for file in files]
     except (OSError, UnicodeDecodeError) as error:
-        raise CatalogueError(str(path), [Problem("file", str(error))]) from None
+        raise CatalogueError(str(path), [Problem("file", plainly(error))]) from None
     return join_texts(texts) if path.is_dir() else texts[0][1]
 
 
@@ -137,6 +140,22 @@ def in_use(store: AdminStore) -> Catalogue | None:
     """Return the catalogue that is in use; none before the first."""
     text = store.catalogue(store.active_catalogue().version)
     return None if text is None else catalogues.read(text, linted=False)
+
+
+def compiled(store: AdminStore) -> Callable[[str], Catalogue]:
+    """Return what reads the catalogues of a store by version, and keeps the latest.
+
+    It raises RuntimeError for one that the store does not have.
+    """
+
+    @lru_cache(maxsize=8)
+    def read(version: str) -> Catalogue:
+        text = store.catalogue(version)
+        if text is None:
+            raise RuntimeError(f"the store lost catalogue {version}")
+        return catalogues.read(text, linted=False)
+
+    return read
 
 
 def _changes_if_toml(before: str, after: str) -> list[str]:

@@ -14,17 +14,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from policies.allowed import listed as listed_as
+from policies.allowed import meant
 from policies.catalogue import Catalogue
 from policies.features import context_features
 from policies.health import check
 from policies.insight import calibration, effects, expectations
-from policies.model import NO_OFFER, Decision
+from policies.model import NO_OFFER, Action, Decision
 from policies.policy import LearnerSettings, Policy, PolicySettings
 from policies.promotion import Lineup
 from policies.releasing import (
     Model,
     Release,
     ReleaseError,
+    is_model,
     model_of,
     name_of,
     promoted,
@@ -32,7 +35,7 @@ from policies.releasing import (
     state_of,
 )
 from server import warming
-from server.activation import in_use
+from server.activation import compiled, in_use
 from server.settings import Settings
 from server.stores.base import AdminStore, ModelChange, Resolved, Snapshot
 from server.warming import Watcher
@@ -49,10 +52,14 @@ __all__ = [
 ]
 
 _RECENT = 2_000
+_KEPT_TOLD = 5
 _TOP = 12
+_DECIMALS = 4
 _NOTHING = 5e-5
 _CHANGES = 10
 _POLL_S = 0.2
+
+_CatalogueOf = Callable[[str], Catalogue]
 
 
 class Author(NamedTuple):
@@ -72,19 +79,24 @@ def check_kept(settings: Settings, store: AdminStore, *, named: bool) -> None:
         named: Whether the settings file names the learner.
 
     Raises:
-        ReleaseError: If it names none, and the store has models of another one alone.
+        ReleaseError: If it names none, and the store has models of others alone; it has
+            the lines to keep the one that served last.
     """
     ours = {policy.learner_version for policy in settings.policies.values()}
     if named or store.release(settings.policy.learner_version) is not None:
         return
+    learned: list[tuple[int, LearnerSettings]] = []
     for text in store.policies():
         try:
             policy = msgspec.json.decode(text, type=PolicySettings)
         except msgspec.DecodeError:  # It had keys that are gone.
             continue
         version = policy.learner_version
-        if version not in ours and store.release(version) is not None:
-            raise ReleaseError(_kept_by(policy.learner))
+        release = None if version in ours else store.release(version)
+        if release is not None:
+            learned.append((release.at_ms, policy.learner))
+    if learned:
+        raise ReleaseError(_kept_by(max(learned, key=lambda pair: pair[0])[1]))
 
 
 def _kept_by(learner: LearnerSettings) -> str:
@@ -98,11 +110,16 @@ def _kept_by(learner: LearnerSettings) -> str:
     ]
     kept = "\n".join(["[policy.learner]", f'kind = "{tag}"', *lines])
     other = PolicySettings().learner.__struct_config__.tag
+    usual = (
+        f"{other!r}, with all keys at their defaults" if tag == other else repr(other)
+    )
     return (
         f"the store has learned with {tag!r}, and the settings name no learner: without"
-        f" one it is {other!r}, which knows nothing of that yet. To keep what was"
-        f" learned, write\n\n{kept}\n\nTo let {other!r} learn all of it again from"
-        f' the log, write kind = "{other}" there: until it has, [baseline] decides'
+        f" one it is {usual}, which knows nothing of that yet. To keep what was"
+        f" learned, write\n\n{kept}\n\nTo begin with {other!r} as it is by default,"
+        f' write kind = "{other}" there, and no other key: it learns all of the log'
+        " again, and until it has, [baseline] decides or, without one, what knows"
+        " nothing"
     )
 
 
@@ -121,7 +138,7 @@ def listed(settings: Settings, store: AdminStore, name: str, limit: int) -> Grou
         settings: Which policies there are.
         store: Where models are.
         name: The policy; empty for the one that decides.
-        limit: How many models.
+        limit: How many models, the latest first. What serves is there in any case.
 
     Raises:
         ReleaseError: If there is no such policy.
@@ -160,15 +177,16 @@ def shown(settings: Settings, store: AdminStore, model: str, name: str) -> Group
     recent = store.recent(_RECENT)
     release = store.release(policy.learner_version)
     state = state_of(snapshot.version, release)
+    catalogue_of = compiled(store)
     head = Text(
         f"model {snapshot.model} of policy {name}, {state},"
         f" published {_time(snapshot.at_ms)}"
     )
     return Group(
         head,
-        _expected(learned, catalogue, recent),
+        _expected(learned, catalogue, recent, catalogue_of),
         _effects(learned, catalogue, recent),
-        _calibrated(learned, catalogue, recent),
+        _calibrated(learned, catalogue, recent, catalogue_of),
         Text("of the last decisions with a known reward, learned from or not"),
     )
 
@@ -191,6 +209,10 @@ def promote(
     """
     if wanted in settings.policies:
         return _crown(store, wanted, author)
+    if wanted and not is_model(wanted):
+        raise ReleaseError(
+            f"{_no_policy(settings, wanted)}; a model is EPOCH.POSITION, like 1.250"
+        )
     name, policy = _policy(settings, store, name)
     models = store.models(policy.learner_version)
     if not models:
@@ -313,9 +335,17 @@ def _policy(
 ) -> tuple[str, PolicySettings]:
     name = name or settings.lineup(store.lineup()).champion
     if name not in settings.policies:
-        known = ", ".join(settings.policies)
-        raise ReleaseError(f"there is no policy {name!r}, but {known}")
+        raise ReleaseError(_no_policy(settings, name))
     return name, settings.policies[name]
+
+
+def _no_policy(settings: Settings, name: str) -> str:
+    """Say which policies there are instead of one that there is not."""
+    known = list(settings.policies)
+    slip = meant(name, known)
+    hint = f"; did you mean {slip}?" if slip else ""
+    challengers = "" if len(known) > 1 else " (the settings name no challengers)"
+    return f"there is no policy {name!r}, but {listed_as(known)}{challengers}{hint}"
 
 
 def _snapshot(store: AdminStore, policy: PolicySettings, model: str) -> Snapshot:
@@ -329,8 +359,11 @@ def _snapshot(store: AdminStore, policy: PolicySettings, model: str) -> Snapshot
     found = store.snapshot(policy.learner_version, at_most=wanted)
     if found is None or found.version != wanted:
         known = store.models(policy.learner_version)
-        kept = ", ".join(name_of((m.epoch, m.position)) for m in known[:5])
-        raise ReleaseError(f"there is no model {model}; kept are {kept or 'none'}")
+        kept = [name_of((m.epoch, m.position)) for m in known[:_KEPT_TOLD]]
+        if len(known) > _KEPT_TOLD:
+            kept.append(f"{len(known) - _KEPT_TOLD} more: see `models list`")
+        told = listed_as(kept) if kept else "none"
+        raise ReleaseError(f"there is no model {model}; kept are {told}")
     return found
 
 
@@ -359,8 +392,13 @@ def _models(
     release = store.release(policy.learner_version)
     made = Counter(d.model for d, _ in recent if d.policy == policy.version)
     table = Table(f"model of {name}", "state", "published", "learned", "decisions")
-    for each in store.models(policy.learner_version)[:limit]:
+    kept = store.models(policy.learner_version)
+    hidden = 0
+    for place, each in enumerate(kept):
         model: Model = (each.epoch, each.position)
+        if place >= limit and state_of(model, release) not in ("serving", "canary"):
+            hidden += 1
+            continue
         table.add_row(
             name_of(model),
             state_of(model, release),
@@ -368,6 +406,8 @@ def _models(
             f"{each.position:,}",
             str(made[name_of(model)]),
         )
+    if hidden:
+        table.add_row(f"and {hidden:,} more")
     if release is None:
         table.caption = "no model serves yet"
     elif release.held:
@@ -400,15 +440,21 @@ def _changes(changes: Sequence[ModelChange]) -> Text:
     lines = []
     for each in changes:
         what = f"{each.what} {each.model or each.subject}".strip()
+        if each.what == "rebuild":  # Its model is how far nobody had got in the stream.
+            epoch = model_of(each.model)[0]
+            what = f"rebuild of stream {epoch}, {each.subject.replace('_', ' ')}"
         why = f": {each.reason}" if each.reason else ""
         lines.append(f"{_time(each.at_ms)} {what}, by {each.who}{why}")
     return Text("\n".join(lines))
 
 
 def _expected(
-    policy: Policy, catalogue: Catalogue, recent: Sequence[Resolved]
+    policy: Policy,
+    catalogue: Catalogue,
+    recent: Sequence[Resolved],
+    catalogue_of: _CatalogueOf,
 ) -> Table:
-    counts = _choices(recent, policy, catalogue)
+    counts = _choices(recent, policy, catalogue_of)
     table = Table("action", "expected, nothing known", "unsure by", "chosen")
     actions = list(catalogue.actions)
     found = expectations(policy.learner, actions)
@@ -431,13 +477,18 @@ def _expected(
 
 
 def _choices(
-    recent: Sequence[Resolved], policy: Policy, catalogue: Catalogue
+    recent: Sequence[Resolved], policy: Policy, catalogue_of: _CatalogueOf
 ) -> Counter[str]:
+    """Count what a policy chose, by the names that actions keep in new catalogues."""
     return Counter(
-        catalogue.actions[decision.chosen].name
+        _chosen(decision, catalogue_of).name
         for decision, _ in recent
-        if decision.catalogue == catalogue.version and decision.policy == policy.version
+        if decision.policy == policy.version
     )
+
+
+def _chosen(decision: Decision, catalogue_of: _CatalogueOf) -> Action:
+    return catalogue_of(decision.catalogue).actions[decision.chosen]
 
 
 def _effects(policy: Policy, catalogue: Catalogue, recent: Sequence[Resolved]) -> Table:
@@ -457,16 +508,21 @@ def _effects(policy: Policy, catalogue: Catalogue, recent: Sequence[Resolved]) -
 
 
 def _calibrated(
-    policy: Policy, catalogue: Catalogue, recent: Sequence[Resolved]
+    policy: Policy,
+    catalogue: Catalogue,
+    recent: Sequence[Resolved],
+    catalogue_of: _CatalogueOf,
 ) -> Table:
+    """Compare what is predicted of what is still offered with what it has earned."""
+    offered = {action.name: action for action in catalogue.actions}
     predicted: list[float] = []
     observed: list[float] = []
     for decision, reward in recent:
-        if reward is None or decision.catalogue != catalogue.version:
+        action = offered.get(_chosen(decision, catalogue_of).name)
+        if reward is None or action is None:
             continue
-        action = catalogue.actions[decision.chosen]
         believed = policy.learner.believe(_context(decision, catalogue), [action])
-        predicted.append(float(believed.mean[0]))
+        predicted.append(round(float(believed.mean[0]), _DECIMALS))
         observed.append(reward)
     table = Table("predicted", "observed", "between", "and", "decisions")
     for each in calibration(predicted, observed):

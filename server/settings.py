@@ -10,10 +10,16 @@ from typing import Literal
 import msgspec
 
 from policies.drift import PSI_MAX
-from policies.errors import FileError, Problem, SettingsError
-from policies.policy import PolicySettings
+from policies.errors import FileError, Problem, SettingsError, plainly
+from policies.policy import (
+    UCB,
+    PolicySettings,
+    PrioritySettings,
+    Thompson,
+    VowpalWabbitSettings,
+)
 from policies.promotion import CHAMPION, Lineup, PromotionSettings
-from policies.rewards import Amount, RewardSettings
+from policies.rewards import CLAWBACKS, Amount, RewardSettings
 from policies.splits import SplitSettings
 from policies.toml import Duration, parse
 
@@ -246,8 +252,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     that of the baseline and of all challengers.
 
     Attributes:
-        baseline: What decides before a model serves. Without it all actions are alike
-            then.
+        baseline: What decides before a model serves. Without it `policy` does, which
+            has learned nothing then.
     """
 
     server: ServerSettings = ServerSettings()
@@ -332,7 +338,33 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f" [policy.objective] is {self.policy.objective.value!r}: money counts"
                 " twice"
             )
-        return found
+        return [*found, *self._other_money(), *self._blind()]
+
+    def _blind(self) -> list[str]:
+        """Say which policies ask a learner how sure it is that does not know."""
+        named = {"policy": self.policy}
+        if self.baseline is not None:
+            named["baseline"] = self.baseline
+        named |= {f"challenger {one.name}": one.policy for one in self.challengers}
+        return [
+            f"{name}: {policy.learner.__struct_config__.tag} does not say how sure it"
+            f" is, and {policy.exploration.__struct_config__.tag} is greedy with it,"
+            " but for the floor"
+            for name, policy in named.items()
+            if isinstance(policy.exploration, Thompson | UCB)
+            and isinstance(policy.learner, VowpalWabbitSettings | PrioritySettings)
+        ]
+
+    def _other_money(self) -> list[str]:
+        """Say which outcomes take back other money than what was earned."""
+        earned = self.rewards.of("accepted")
+        of = earned.money if isinstance(earned, Amount) else f"the number {earned:g}"
+        return [
+            f"rewards.outcomes.{kind} takes off {worth.money}, and what is accepted"
+            f" earns {of}: take off what was earned"
+            for kind, worth in self.rewards.outcomes.items()
+            if kind in CLAWBACKS and isinstance(worth, Amount) and worth.money != of
+        ]
 
     @property
     def policies(self) -> dict[str, PolicySettings]:
@@ -382,7 +414,7 @@ def read_settings(path: Path) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), [Problem("file", str(error))]) from None
+        raise SettingsError(str(path), [Problem("file", plainly(error))]) from None
     try:
         section = parse(text, str(path))
     except FileError as error:

@@ -9,6 +9,8 @@ from wsgiref.simple_server import WSGIServer
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from policies.errors import plainly
+
 __all__ = [
     "CATALOGUE_LOADS",
     "CATEGORIES",
@@ -110,7 +112,7 @@ def serve_metrics(port: int) -> WSGIServer | None:
     try:
         server, _ = start_http_server(port, addr="127.0.0.1")
     except OSError as error:
-        raise OSError(f"cannot serve metrics on port {port}: {error}") from error
+        raise OSError(f"metrics: port {port} {plainly(error)}") from error
     return server
 
 

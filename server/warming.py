@@ -13,12 +13,14 @@ import msgspec
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
+from policies.errors import plainly
 from policies.model import Resolution
 from policies.policy import LearnerSettings, Policy, PolicySettings
 from policies.records import decode_decision
 from policies.training import fold
+from server.settings import Settings
 
-__all__ = ["Exported", "Watcher", "body", "export", "fold_log"]
+__all__ = ["Exported", "Watcher", "body", "doubts", "export", "fold_log"]
 
 _FORMAT = "opportune.model.v1"
 _PIECE = 3 << 18
@@ -117,6 +119,38 @@ def body(source: str, settings: PolicySettings) -> bytes:
             " [policy.learner], or learn from the other store instead"
         )
     return exported.body
+
+
+def doubts(settings: Settings) -> list[str]:
+    """Say why learners would not begin with what the settings name, if it is so.
+
+    Another store is only looked for, and not learned from.
+
+    Args:
+        settings: The settings, with an absolute path.
+    """
+    source = settings.learning.warm_start
+    if not source:
+        return []
+    place = Path(source.removeprefix(_SQLITE))
+    why = ""
+    if not place.exists():
+        why = f"{place} is not there"
+    elif not source.startswith(_SQLITE):
+        found = [_unfit(source, policy) for policy in settings.policies.values()]
+        why = "" if "" in found else found[0]
+    return [f"learning.warm_start: {why}; nothing is begun with"] if why else []
+
+
+def _unfit(source: str, policy: PolicySettings) -> str:
+    """Say why a policy's learner cannot begin with a file; empty where it can."""
+    try:
+        body(source, policy)
+    except OSError as error:
+        return f"{source} {plainly(error)}"
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def fold_log(

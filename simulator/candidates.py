@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from policies.errors import FileError
+from policies.errors import FileError, plainly
 from policies.learners.linucb import LinUCBSettings
 from policies.model import Split
 from policies.policy import EpsilonGreedy, LearnerSettings, Policy, PolicySettings
@@ -417,7 +417,7 @@ def policy_of(path: Path) -> PolicySettings:
     try:
         section = parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{path}: {error}") from None
+        raise TargetError(f"{path} {plainly(error)}") from None
     except FileError as error:
         raise TargetError(str(error)) from None
     if "policy" not in section.data:
@@ -431,7 +431,9 @@ def policy_of(path: Path) -> PolicySettings:
 def _exported(path: Path) -> Exported:
     try:
         exported = msgspec.json.decode(path.read_bytes(), type=Exported)
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
+        raise TargetError(f"{path} {plainly(error)}") from None
+    except msgspec.DecodeError as error:
         raise TargetError(f"{path} is no exported model: {error}") from None
     if exported.format != _EXPORTED:
         raise TargetError(f"{path} has the format {exported.format!r}, not {_EXPORTED}")

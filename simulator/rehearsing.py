@@ -37,7 +37,7 @@ from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.comparison import compare
 from policies.engine import Past, decide, eligible, explain
-from policies.errors import FileError
+from policies.errors import FileError, plainly
 from policies.estimators import Rows, snips
 from policies.history import Chosen
 from policies.identity import root_of
@@ -234,7 +234,7 @@ def _catalogue(log: Log, name: str | Path) -> Catalogue:
         text = Path(name).read_text(encoding="utf-8")
         return catalogues.read(text, str(name), linted=False)
     except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{name}: {error}") from None
+        raise TargetError(f"{name} {plainly(error)}") from None
     except FileError as error:
         raise TargetError(str(error)) from None
 

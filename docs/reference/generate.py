@@ -147,6 +147,18 @@ def _is_table(kind: Any) -> bool:
     )
 
 
+def _usual(default: msgspec.Struct) -> str:
+    """Return the kind of a struct, with the keys that are not its kind's defaults."""
+    kind = type(default)
+    keys = [
+        f"`{name} = {getattr(default, name)}`"
+        for name in default.__struct_fields__
+        if getattr(default, name) != getattr(kind(), name)
+    ]
+    tag = f"`{kind.__struct_config__.tag}`"
+    return f"{tag} with {', '.join(keys)}" if keys else tag
+
+
 def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]:
     """Describe a table of the settings, then the tables in it."""
     keys: list[msgspec.structs.FieldInfo] = []
@@ -166,8 +178,7 @@ def _section(kind: type[msgspec.Struct], path: tuple[str, ...]) -> Iterator[str]
             continue
         yield f"## `[{'.'.join(here)}]`\n"
         yield f"{_docs(kind)[field.name]} `kind` says which one.\n"
-        default = type(field.default).__struct_config__.tag
-        yield f"The default is `{default}`.\n"
+        yield f"Without the section it is {_usual(field.default)}.\n"
         for each in kinds:
             yield from _struct(each, f'### `kind = "{each.__struct_config__.tag}"`')
             for inner in msgspec.structs.fields(each):

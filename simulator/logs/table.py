@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from policies.errors import FileError
+from policies.errors import FileError, plainly
 from policies.model import Features
 from policies.toml import parse
 from simulator.feedback import Feedback
@@ -132,7 +132,7 @@ def read_mapping(path: Path) -> CsvMapping:
     try:
         section = parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise LogError(path, f"cannot be read: {error}") from None
+        raise LogError(path, plainly(error)) from None
     except FileError as error:
         raise LogError(path, str(error).removeprefix(f"{path}: ")) from None
     mapping = section.convert(CsvMapping)

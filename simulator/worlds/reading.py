@@ -8,7 +8,7 @@ from typing import Any
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
-from policies.errors import FileError, OpportuneError, Problem
+from policies.errors import FileError, OpportuneError, Problem, plainly
 from policies.toml import Section, join_texts, parse
 from simulator.worlds.spec import WorldSpec
 from simulator.worlds.world import World
@@ -90,7 +90,7 @@ def _section(path: Path) -> Section:
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise WorldError(f"{path}: {error}") from None
+        raise WorldError(f"{path} {plainly(error)}") from None
     except FileError as error:
         raise WorldError(str(error)) from None
 
@@ -126,7 +126,7 @@ def _catalogue(path: Path) -> Catalogue:
             text = path.read_text("utf-8")
         return catalogues.read(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise WorldError(f"{path}: {error}") from None
+        raise WorldError(f"{path} {plainly(error)}") from None
     except FileError as error:
         raise WorldError(str(error)) from None
 

@@ -140,6 +140,21 @@ def test_a_refund_is_taken_from_who_had_the_credit(till: Till) -> None:
     assert table(till, since_ms=till.now_ms) == [refunded]
 
 
+def test_a_refund_that_does_not_say_how_much_gives_back_what_was_asked(
+    till: Till,
+) -> None:
+    # Given something accepted and refunded, of neither of which an amount is reported
+    till.sold("shown", "accepted", "refunded")
+
+    # When the table is made
+    bought, refunded = table(till)
+
+    # Then what was earned is given back, as it is for the learner
+    assert (bought.revenue, bought.margin) == (900, 200)
+    assert (refunded.revenue, refunded.margin) == (-900, -200)
+    assert (refunded.list_price, refunded.discount) == (None, None)
+
+
 def test_of_several_that_claim_a_purchase_the_last_that_was_shown_has_it(
     till: Till,
 ) -> None:
@@ -296,6 +311,11 @@ def test_the_command_says_what_discounts_were_worth(tmp_path: Path) -> None:
     assert row["gained"]["value"] == 2 * 200 - 2 * 500
     assert "100%" in printed.stdout
     assert "100 are needed" in printed.stdout
+    assert "minor units of USD" in printed.stdout
+
+    # And in a narrow window all of it, too
+    narrow = CliRunner(env={"COLUMNS": "50"}).invoke(app, run)
+    assert "…" not in narrow.stdout
     assert later.stdout == ""
     later = CliRunner().invoke(app, [*run, "--since", "2099-01-01"])
     assert later.stdout.startswith("no discount was shown")

@@ -310,7 +310,7 @@ def test_the_command_tells_the_gates_and_the_figures(
 @pytest.mark.parametrize(
     ("catalogue", "how", "wrong"),
     [
-        ("missing.toml", {}, "No such file"),
+        ("missing.toml", {}, "is not there"),
         ("logged", {"snooze": 0.0}, "snooze must be above 0, not 0"),
         ("logged", {"confidence": 0.3}, "confidence must be above 0.5, below 1"),
         ("logged", {"policy": "uniform"}, "there must be a settings file"),

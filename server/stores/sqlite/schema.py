@@ -338,6 +338,11 @@ def migrate(path: Path) -> None:
     try:
         connection = sqlite3.connect(path, isolation_level=None)
     except sqlite3.Error as error:
+        if not path.parent.is_dir():
+            raise RuntimeError(
+                f"cannot make the store {path}: there is no folder {path.parent}; make"
+                " it, or mend `url` in [store]"
+            ) from error
         raise RuntimeError(f"cannot open {path}: {error}") from error
     try:
         _refuse_others(connection, path)
