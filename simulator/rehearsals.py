@@ -1,13 +1,14 @@
-"""What a rehearsal looks like on a terminal."""
+"""What rehearsals, and what gates cost by them, look like on a terminal."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
 
+from simulator.gating import Cost, Gating
 from simulator.rehearsing import Effect, Figure, Rehearsal
 
-__all__ = ["print_rehearsal"]
+__all__ = ["print_gating", "print_rehearsal"]
 
 _NOTHING = "cannot tell"
 _LEADS = {
@@ -77,7 +78,7 @@ def _effects(effects: tuple[Effect, ...]) -> Table:
 
 
 def _figures(result: Rehearsal) -> Table:
-    head = f"{float(f'{result.confidence:.4g}') * 100:g} %"
+    head = _percent(result.confidence)
     table = Table("a decision", "log", "new rules", head, "difference", head)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -95,3 +96,84 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         f"{figure.difference:+.4f}",
         f"{figure.difference_low:+.4f} to {figure.difference_high:+.4f}",
     )
+
+
+def print_gating(result: Gating, out: Console) -> None:
+    """Print what gates held back, and what that may have been worth."""
+    out.print(
+        f"{result.log}: {result.decisions:,} decisions of {result.roots:,} users or"
+        f" accounts, by the gates of catalogue {result.catalogue}"
+    )
+    out.print(_held(result))
+    sums = f"a reward of {result.reward:,.1f} in all"
+    out.print(f"What would be more without it, of {sums}:")
+    out.print(_worth(result))
+    out.print(
+        f"All {result.intervals} intervals of a column hold at once,"
+        f" {_percent(result.confidence)} of the time (Bonferroni)."
+    )
+    for each in result.alternatives:
+        why = f"; not asked: {each.untold}" if each.untold else ""
+        out.print(f"{each.name}: {each.about}{why}.")
+    for note in result.notes:
+        out.print(f"Note: {note}.")
+    for name, cost in _costs(result):
+        for doubt in cost.doubts:
+            out.print(f"{cost.verdict.capitalize()}: {name}: {doubt}.")
+
+
+def _held(result: Gating) -> Table:
+    table = Table("gate", "rejects in", "share", "users", "alone in", "choices")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for gate in result.gates:
+        asked = gate.cost is not None
+        table.add_row(
+            gate.gate,
+            f"{gate.decisions:,}",
+            f"{gate.decisions / result.decisions:.1%}",
+            f"{gate.users:,}",
+            f"{gate.alone:,}" if asked else "always asked",
+            f"≈{gate.choices:,.1f}" if asked else "",
+        )
+    return table
+
+
+def _worth(result: Gating) -> Table:
+    head = _percent(result.confidence)
+    table = Table("without", "reward", head, "dismissals", head, "verdict", "it")
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    gates = len([gate for gate in result.gates if gate.cost is not None])
+    for place, (name, cost) in enumerate(_costs(result)):
+        if place == gates:
+            table.add_section()
+        table.add_row(name, *_sums(cost), cost.verdict, cost.lead)
+    return table
+
+
+def _costs(result: Gating) -> list[tuple[str, Cost]]:
+    gates = [(gate.gate, gate.cost) for gate in result.gates]
+    others = [(each.name, each.cost) for each in result.alternatives]
+    return [(name, cost) for name, cost in (*gates, *others) if cost is not None]
+
+
+def _sums(cost: Cost) -> tuple[str, ...]:
+    cells: list[str] = []
+    for value, low, high in (
+        (cost.reward, cost.reward_low, cost.reward_high),
+        (cost.dismissals, cost.dismissals_low, cost.dismissals_high),
+    ):
+        if value is None:
+            cells += [_NOTHING, ""]
+        else:
+            ends = [
+                end if bound is None else f"{bound:+,.1f}"
+                for bound, end in ((low, "−∞"), (high, "∞"))
+            ]
+            cells += [f"≈{value:+,.1f}", " to ".join(ends)]
+    return tuple(cells)
+
+
+def _percent(confidence: float) -> str:
+    return f"{float(f'{confidence:.4g}') * 100:g} %"

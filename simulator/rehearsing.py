@@ -62,7 +62,7 @@ from simulator.logs.server import Record, Rooted
 from simulator.pasts import Pasts, alike, prolonged
 from simulator.targets import TargetError
 
-__all__ = ["Effect", "Figure", "Rehearsal", "rehearse"]
+__all__ = ["Effect", "Figure", "Rehearsal", "last_catalogue", "rehearse"]
 
 Change = Literal["blocked", "allowed"]
 
@@ -108,6 +108,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
             the log where they blocked.
         change: `blocked` or `allowed`.
         decisions: In how many decisions it does so.
+        roots: Of how many users, or accounts.
         actions: How many actions of them.
         choices: How many of these were chosen: in the log where they are blocked now;
             expected of the new rules where they are allowed.
@@ -120,6 +121,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     gate: str
     change: Change
     decisions: int
+    roots: int
     actions: int
     choices: float
     reward: float | None
@@ -182,7 +184,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 
 def rehearse(
     log: Log,
-    catalogue: str | Path,
+    catalogue: str | Path | Catalogue,
     *,
     policy: str | None = None,
     snooze: float = 1.0,
@@ -194,7 +196,8 @@ def rehearse(
 
     Args:
         log: The log of a server.
-        catalogue: The path of the catalogue, or `logged` for the one that decided last.
+        catalogue: The path of the catalogue, or `logged` for the one that decided last;
+            or one that is compiled.
         policy: The path of a settings file with `[policy]` that decides everywhere; the
             log's own policies without it.
         snooze: How many times as long snoozes last, above 0.
@@ -226,10 +229,17 @@ def _unwatched(doing: str, done: int, total: int) -> None:
     del doing, done, total
 
 
-def _catalogue(log: Log, name: str | Path) -> Catalogue:
+def last_catalogue(log: Log) -> Catalogue:
+    """Return the catalogue that decided last."""
+    _, last = next(iter(_last(log)))
+    return log.catalogue(last.catalogue)
+
+
+def _catalogue(log: Log, name: str | Path | Catalogue) -> Catalogue:
+    if isinstance(name, Catalogue):
+        return name
     if str(name) == "logged":
-        _, last = next(iter(_last(log)))
-        return log.catalogue(last.catalogue)
+        return last_catalogue(log)
     try:
         text = Path(name).read_text(encoding="utf-8")
         return catalogues.read(text, str(name), linted=False)
@@ -462,6 +472,8 @@ class _Rehearsing:
         self._moved = False
         # By action, which gate makes the difference in the decision at hand.
         self._gates: dict[str, str] = {}
+        # Which gates make a difference to the root at hand.
+        self._here: set[tuple[str, Change]] = set()
         self._folded = False
         self._effects: Counter[tuple[str, Change, str]] = Counter()
         self._choices: defaultdict[tuple[str, str], float] = defaultdict(float)
@@ -533,6 +545,9 @@ class _Rehearsing:
                     float("dismissed" in kinds),
                 )
         self._diverged += not walk.follows
+        for gate, change in self._here:
+            self._effects[gate, change, "roots"] += 1
+        self._here.clear()
 
     def _outcome(self, name: str, text: str) -> Outcome:
         try:
@@ -656,6 +671,7 @@ class _Rehearsing:
                 told.add(gate)
             for gate in told:
                 self._effects[gate, change, "decisions"] += 1
+                self._here.add((gate, change))
         return gates
 
     def _lose(self, name: str, reward: float, dismissed: float) -> None:
@@ -830,6 +846,7 @@ class _Rehearsing:
                     gate=gate,
                     change=change,
                     decisions=self._effects[gate, change, "decisions"],
+                    roots=self._effects[gate, change, "roots"],
                     actions=self._effects[gate, change, "actions"],
                     choices=choices,
                     reward=reward,
