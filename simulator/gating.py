@@ -72,9 +72,15 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         reward: The reward; none where the log cannot tell.
         reward_low: The lower end of its interval; none likewise.
         reward_high: The upper end; none likewise.
+        reward_alike_low: The lower end of a narrower interval, which holds if what was
+            held back earns as the same did where it was tried in the same segment; none
+            where it never was, or the log cannot tell.
+        reward_alike_high: The upper end; none likewise.
         dismissals: The dismissals, likewise: how many were avoided.
         dismissals_low: The lower end of its interval; none likewise.
         dismissals_high: The upper end; none likewise.
+        dismissals_alike_low: As of rewards.
+        dismissals_alike_high: As of rewards.
         known: The share of what would be done that the log can tell of, 0 to 1.
         lead: `costs` where the reward would be more for certain, `pays` where it would
             be less, `nothing` where nothing would change, else `open`.
@@ -85,9 +91,13 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     reward: float | None
     reward_low: float | None
     reward_high: float | None
+    reward_alike_low: float | None
+    reward_alike_high: float | None
     dismissals: float | None
     dismissals_low: float | None
     dismissals_high: float | None
+    dismissals_alike_low: float | None
+    dismissals_alike_high: float | None
     known: float
     lead: Lead
     verdict: Verdict
@@ -365,6 +375,8 @@ def _times(figure: Figure, rows: int, name: str) -> dict[str, float | None]:
         name: figure.difference,
         f"{name}_low": figure.difference_low,
         f"{name}_high": figure.difference_high,
+        f"{name}_alike_low": figure.alike_low,
+        f"{name}_alike_high": figure.alike_high,
     }
     return {k: None if end is None else end * rows for k, end in ends.items()}
 
@@ -376,7 +388,14 @@ def _levers(result: Comparison, rows: int) -> Cost:
     )
     numbers: dict[str, float | None] = {}
     for name, one in (("reward", rewards), ("dismissals", dismissals)):
-        for key, end in (("", one.value), ("_low", one.low), ("_high", one.high)):
+        # Levers change no rule: whatever is done was tried.
+        for key, end in (
+            ("", one.value),
+            ("_low", one.low),
+            ("_high", one.high),
+            ("_alike_low", one.low),
+            ("_alike_high", one.high),
+        ):
             numbers[name + key] = None if end is None else end * rows
     return Cost(
         **numbers,

@@ -10,6 +10,7 @@ from simulator.prospecting import Kind, Opportunities, Prospect
 __all__ = ["print_opportunities"]
 
 _SHOWN_MAX = 10
+_LUCK_MIN = 0.001
 _TITLES: dict[Kind, str] = {
     "together": "Used together without a bundle",
     "adoption": "Adopted less than by others",
@@ -76,7 +77,8 @@ def _evidence(each: Prospect) -> list[str]:
     ]
     lines += [f"held back by {held.gate}: {held.share:.0%}" for held in each.held[:3]]
     if each.adjusted is not None:
-        lines.append(f"luck: {each.adjusted:.2g}")
+        luck = f"{each.adjusted:.2g}" if each.adjusted >= _LUCK_MIN else "below 0.001"
+        lines.append(f"luck: {luck}")
     return lines
 
 

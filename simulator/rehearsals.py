@@ -109,8 +109,9 @@ def print_gating(result: Gating, out: Console) -> None:
     out.print(f"What would be more without it, of {sums}:")
     out.print(_worth(result))
     out.print(
-        f"All {result.intervals} intervals of a column hold at once,"
-        f" {_percent(result.confidence)} of the time (Bonferroni)."
+        f"All {result.intervals} intervals of a kind hold at once,"
+        f" {_percent(result.confidence)} of the time (Bonferroni). Alike: if what was"
+        " held back earns as the same does in the same segment where it was tried."
     )
     for each in result.alternatives:
         why = f"; not asked: {each.untold}" if each.untold else ""
@@ -141,14 +142,30 @@ def _held(result: Gating) -> Table:
 
 def _worth(result: Gating) -> Table:
     head = _percent(result.confidence)
-    table = Table("without", "reward", head, "dismissals", head, "verdict", "it")
-    for column in table.columns[1:5]:
+    table = Table(
+        "without",
+        "more",
+        "≈",
+        f"{head}, if alike",
+        f"{head}, whatever",
+        "verdict",
+        "it",
+    )
+    for column in table.columns[2:5]:
         column.justify = "right"
-    gates = len([gate for gate in result.gates if gate.cost is not None])
-    for place, (name, cost) in enumerate(_costs(result)):
-        if place == gates:
-            table.add_section()
-        table.add_row(name, *_sums(cost), cost.verdict, cost.lead)
+    for name, cost in _costs(result):
+        rewards = (cost.reward, cost.reward_alike_low, cost.reward_alike_high)
+        table.add_row(
+            *(name, "reward", *_sums(*rewards, cost.reward_low, cost.reward_high)),
+            *(cost.verdict, cost.lead),
+        )
+        dismissals = (
+            cost.dismissals,
+            cost.dismissals_alike_low,
+            cost.dismissals_alike_high,
+        )
+        bounds = cost.dismissals_low, cost.dismissals_high
+        table.add_row("", "dismissals", *_sums(*dismissals, *bounds), end_section=True)
     return table
 
 
@@ -158,21 +175,18 @@ def _costs(result: Gating) -> list[tuple[str, Cost]]:
     return [(name, cost) for name, cost in (*gates, *others) if cost is not None]
 
 
-def _sums(cost: Cost) -> tuple[str, ...]:
-    cells: list[str] = []
-    for value, low, high in (
-        (cost.reward, cost.reward_low, cost.reward_high),
-        (cost.dismissals, cost.dismissals_low, cost.dismissals_high),
-    ):
-        if value is None:
-            cells += [_NOTHING, ""]
-        else:
-            ends = [
-                end if bound is None else f"{bound:+,.1f}"
-                for bound, end in ((low, "−∞"), (high, "∞"))
-            ]
-            cells += [f"≈{value:+,.1f}", " to ".join(ends)]
-    return tuple(cells)
+def _sums(value: float | None, *ends: float | None) -> tuple[str, ...]:
+    if value is None:
+        return _NOTHING, "", ""
+    low, high, least, most = ends
+    alike = "never tried"
+    if low is not None and high is not None:
+        alike = f"{low:+,.1f} to {high:+,.1f}"
+    whatever = [
+        end if bound is None else f"{bound:+,.1f}"
+        for bound, end in ((least, "−∞"), (most, "∞"))
+    ]
+    return f"{value:+,.1f}", alike, " to ".join(whatever)
 
 
 def _percent(confidence: float) -> str:

@@ -32,6 +32,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
@@ -41,12 +42,24 @@ from policies.errors import FileError
 from policies.estimators import Rows, snips
 from policies.history import Chosen
 from policies.identity import root_of
-from policies.intervals import Estimate, Sums, estimate_sums, total
+from policies.intervals import (
+    SHARDS,
+    Clusters,
+    Estimate,
+    Row,
+    Sums,
+    Worst,
+    estimate_sums,
+    shards_of,
+    total,
+)
+from policies.intervals.student import student
 from policies.model import (
     NO_OFFER,
     PROBABILITY_UNITS,
     Action,
     Decision,
+    FloatArray,
     Opportunity,
     Outcome,
 )
@@ -88,6 +101,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         difference: By how much that is more; none likewise.
         difference_low: The lower end of its interval; none likewise.
         difference_high: The upper end; none likewise.
+        alike_low: The lower end of a narrower interval of the difference, which holds
+            if what was never tried earns as the same action did where it was tried in
+            the same segment; none where that was nowhere.
+        alike_high: The upper end; none likewise.
     """
 
     objective: str
@@ -98,6 +115,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     difference: float | None
     difference_low: float | None
     difference_high: float | None
+    alike_low: float | None
+    alike_high: float | None
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -433,6 +452,8 @@ class _Row(NamedTuple):
     lost: float
     reward: float
     dismissed: float
+    cell: int
+    later: float
 
 
 class _Untried(NamedTuple):
@@ -478,6 +499,12 @@ class _Rehearsing:
         self._effects: Counter[tuple[str, Change, str]] = Counter()
         self._choices: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._masses: defaultdict[_Untried, float] = defaultdict(float)
+        # By segment and action, and by shard: as `_earned`; and what was never tried.
+        self._cells: dict[tuple[str, str], int] = {}
+        self._by_shard: list[FloatArray] = []
+        self._later_by_shard = np.zeros(SHARDS)
+        self._untried: list[tuple[int, _Untried, float]] = []
+        self._masses_by_shard: dict[tuple[str, str], FloatArray] = {}
         self._later = self._lost = self._total = 0.0
         # By segment and action: decisions, rewards and dismissals.
         self._earned: defaultdict[tuple[str, str], list[float]] = defaultdict(
@@ -537,7 +564,14 @@ class _Rehearsing:
                 self._later += before[1]
                 for each, mass in untried.items():
                     self._masses[each] += mass
-                self._rows.append(_Row(key, walk.weight, walk.lost, reward, dismissed))
+                    self._untried.append((key, each, mass))
+                self._rows.append(
+                    _Row(
+                        *(key, walk.weight, walk.lost, reward, dismissed),
+                        cell=self._cell(decision, pair),
+                        later=before[1],
+                    )
+                )
             if before[0] > 0.0 == walk.weight:
                 self._lose(
                     pair.names[decision.chosen],
@@ -577,6 +611,12 @@ class _Rehearsing:
         earned[0] += 1
         earned[1] += reward
         earned[2] += dismissed
+
+    def _cell(self, decision: _Brief, pair: _Pair) -> int:
+        """Return the number of a segment and what was chosen."""
+        segment = decision.opportunity.context.segment
+        name = (segment, pair.names[decision.chosen])
+        return self._cells.setdefault(name, len(self._cells))
 
     def _step(
         self, logged: Decision, pair: _Pair, walk: _Walk, pasts: Pasts | None
@@ -689,7 +729,8 @@ class _Rehearsing:
         if not self._rows:
             return
         keys = np.array([row.key for row in self._rows], dtype=np.uint64)
-        columns = np.array([row[1:] for row in self._rows]).T
+        *columns, cells, later = np.array([row[1:] for row in self._rows]).T
+        self._add_cells(keys, cells.astype(np.intp), later, columns[2:])
         weights, lost = columns[0], columns[1]
         both = weights + lost
         self._rewarded += len(keys)
@@ -715,6 +756,39 @@ class _Rehearsing:
                 known = self._sums.get(place)
                 self._sums[place] = sums if known is None else total([known, sums])
         self._rows = []
+
+    def _add_cells(
+        self,
+        keys: NDArray[np.uint64],
+        cells: NDArray[np.intp],
+        later: FloatArray,
+        facts: list[FloatArray],
+    ) -> None:
+        """Add up by shard what the narrower intervals are made of."""
+        shards = shards_of(keys)
+        size = len(self._cells) * SHARDS
+        place = cells * SHARDS + shards
+        for at, column in enumerate((None, *facts)):
+            counted = np.bincount(place, column, size).reshape(-1, SHARDS)
+            added: FloatArray = counted.astype(float, copy=False)
+            if at == len(self._by_shard):
+                self._by_shard.append(added)
+            else:
+                before = self._by_shard[at]
+                added[: len(before)] += before
+                self._by_shard[at] = added
+        self._later_by_shard += np.bincount(shards, later, SHARDS)
+        if not self._untried:
+            return
+        theirs = np.array([key for key, _, _ in self._untried], dtype=np.uint64)
+        for shard, (_, each, mass) in zip(
+            shards_of(theirs).tolist(), self._untried, strict=True
+        ):
+            name = (each.segment, each.name)
+            if name not in self._masses_by_shard:
+                self._masses_by_shard[name] = np.zeros(SHARDS)
+            self._masses_by_shard[name][shard] += mass
+        self._untried = []
 
     def _result(self, confidence: float) -> Rehearsal:
         known = 1.0 - self._lost / self._total if self._total else 0.0
@@ -773,6 +847,8 @@ class _Rehearsing:
             difference=None,
             difference_low=None,
             difference_high=None,
+            alike_low=None,
+            alike_high=None,
         )
         if not told:
             return figure
@@ -785,6 +861,8 @@ class _Rehearsing:
                 difference=0.0,
                 difference_low=0.0,
                 difference_high=0.0,
+                alike_low=0.0,
+                alike_high=0.0,
             )
         low, high = (
             self._estimate(f"{name} {end}", confidence) for end in ("low", "high")
@@ -798,6 +876,7 @@ class _Rehearsing:
             )[0].difference
             for end in ("low", "high")
         ]
+        alike = self._alike(name, place, confidence) or (None, None)
         value = min(max(self._guess(name, place), low.value), high.value)
         return msgspec.structs.replace(
             figure,
@@ -807,7 +886,43 @@ class _Rehearsing:
             difference=value - logged.value,
             difference_low=apart[0].low,
             difference_high=apart[1].high,
+            alike_low=alike[0],
+            alike_high=alike[1],
         )
+
+    def _alike(
+        self, name: str, place: int, confidence: float
+    ) -> tuple[float, float] | None:
+        """Bound the difference, if what was never tried earns as it does elsewhere.
+
+        What an action earns elsewhere is an estimate too: each user moves the value by
+        what they earned in the log, by what they would be shown, and by what they tell
+        of what others would be shown.
+        """
+        logged, facts = (self._sums[f"{name} {of}"] for of in ("logged", "facts"))
+        rows, earned = logged.rows, logged.terms["snips.over"]
+        n, mean = rows.sum(), earned.sum() / rows.sum()
+        theirs = facts.terms["snips.over"] + mean * self._later_by_shard
+        theirs = theirs + self._later / n * (earned - mean * rows)
+        for segment_and_name, masses in self._masses_by_shard.items():
+            cell = self._cells.get(segment_and_name)
+            if cell is None:
+                return None
+            tried, gained = self._by_shard[0][cell], self._by_shard[place][cell]
+            expected = gained.sum() / tried.sum()
+            theirs = theirs + masses * expected
+            theirs = theirs + masses.sum() / tried.sum() * (gained - expected * tried)
+        both = self._sums[f"{name} low"].weights
+        value = theirs.sum() / both.sum()
+        moved = (theirs - value * both) * (n / both.sum()) - (earned - mean * rows)
+        low, high = self._range if name == "reward" else (0.0, 1.0)
+        worst = Worst(
+            Row(added=self._weight_max * low - high),
+            Row(added=self._weight_max * high - low),
+        )
+        clusters = Clusters(rows, moved + (value - mean) * rows, None, None, None)
+        found = student(clusters, worst, confidence)
+        return min(found[0], value - mean), max(found[1], value - mean)
 
     def _guess(self, name: str, place: int) -> float:
         """Return the value with what was never tried as it was elsewhere."""

@@ -72,6 +72,7 @@ def key_of(
         want it.
 
     Examples:
+        >>> from policies.specs import OfferSpec
         >>> spec = CatalogueSpec(offers={"tea": OfferSpec()})
         >>> key_of("offer_cap", spec, "tea")
         'offers.tea.caps'

@@ -159,6 +159,24 @@ def test_the_truth_is_in_the_interval_of_a_lifted_cap(
     assert abs(reward.value - truth) < 0.05
 
 
+def test_where_what_was_blocked_is_alike_the_interval_is_narrower(
+    capped: World, tmp_path: Path
+) -> None:
+    # Users answer anew at every visit: what was blocked is like what was not.
+    segments = [segment_of(f"user-1-{n}") for n in range(300)]
+    truth = float(np.mean([CHANCE[segment] / 8 for segment in segments]))
+
+    reward = rehearsed(capped, written(tmp_path, LIFTED)).figure("reward")
+
+    assert reward.difference_low is not None
+    assert reward.difference_high is not None
+    assert reward.alike_low is not None
+    assert reward.alike_high is not None
+    assert reward.alike_low < truth < reward.alike_high
+    wide = reward.difference_high - reward.difference_low
+    assert reward.alike_high - reward.alike_low < wide / 2
+
+
 def test_a_new_gate_is_told_with_what_its_choices_earned(
     capped: World, tmp_path: Path
 ) -> None:
@@ -274,6 +292,7 @@ def test_little_coverage_names_no_winner_and_ends_with_3(
     assert {figure["value"] for figure in told["figures"]} == {None}
     absent = next(e for e in told["effects"] if e["gate"] == "not in the catalogue")
     assert (absent["decisions"], absent["reward"]) == (600, None)
+    assert absent["roots"] == 300
 
 
 def test_another_policy_decides_everywhere(capped: World, tmp_path: Path) -> None:
