@@ -10,7 +10,7 @@ import heapq
 import math
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 
 from policies.catalogue import Catalogue
@@ -141,7 +141,8 @@ class Gathering:
         pairs: By two of these, in the order of their names, who uses both.
         tiers: How far offers reach each tier.
         placements: How far they fill each placement.
-        offers: How far each offer gets, among visits in its placements.
+        visits: Some visits to each placement.
+        offers: How far each offer gets that ever was eligible.
         adoption: By an offer and what tells tiers apart, what became of it by tier.
         limits: By usage, who is near its limit.
         gaps: By a ladder and the place of a rung, who is between it and the next.
@@ -159,7 +160,12 @@ class Gathering:
         self.pairs: defaultdict[tuple[str, str], Count] = defaultdict(Count)
         self.tiers: defaultdict[Tier, Reach] = defaultdict(self._reach)
         self.placements: defaultdict[str, Reach] = defaultdict(self._reach)
+        self.visits: defaultdict[str, Sample] = defaultdict(lambda: Sample(size))
         self.offers: defaultdict[str, Reach] = defaultdict(self._reach)
+        # By sets of placements, who came to all of them and to no other.
+        self._roots_by: Counter[frozenset[str]] = Counter()
+        self._users_by: Counter[frozenset[str]] = Counter()
+        self._decisions_by: Counter[frozenset[str]] = Counter()
         self.adoption: defaultdict[tuple[str, str], defaultdict[str, Adoption]] = (
             defaultdict(lambda: defaultdict(Adoption))
         )
@@ -198,10 +204,12 @@ class Gathering:
         for visit in visits:
             for tier in visit.tiers:
                 tiers[tier].append(visit)
-            for placement in visit.placements or visit.open:
+            for placement in dict.fromkeys(visit.placements or visit.open):
                 places[placement].append(visit)
-            for offer_id in self._possible(visit):
+                self.visits[placement].add(visit)
+            for offer_id in visit.offers:
                 offers[offer_id].append(visit)
+        self._asked_for(visits)
         for tier, those in tiers.items():
             self._count(
                 self.tiers[tier],
@@ -217,23 +225,27 @@ class Gathering:
                 [placement == visit.placement for visit in those],
             )
         for offer_id, those in offers.items():
-            self._count(
-                self.offers[offer_id],
-                those,
-                [offer_id in visit.offers for visit in those],
-                [offer_id == visit.chosen for visit in those],
-            )
+            reach = self.offers[offer_id]
+            reach.open.add(those)
+            reach.chosen.add([visit for visit in those if visit.chosen == offer_id])
 
-    def _possible(self, visit: Visit) -> Iterable[str]:
-        """Return the offers of the catalogue that are for a visit's placements."""
-        if not self.known:
-            return visit.offers
-        asked = frozenset(visit.placements)
-        return [
-            offer_id
-            for offer_id, offer in self.spec.offers.items()
-            if not asked.isdisjoint(offer.placements)
-        ]
+    def _asked_for(self, visits: Sequence[Visit]) -> None:
+        """Count by placements who came to any of them."""
+        users: defaultdict[str, set[str]] = defaultdict(set)
+        for visit in visits:
+            users[visit.user].update(visit.placements)
+            self._decisions_by[frozenset(visit.placements)] += 1
+        self._users_by.update(map(frozenset, users.values()))
+        self._roots_by[frozenset().union(*users.values())] += 1
+
+    def asked(self, placements: Collection[str]) -> Count:
+        """Return who came to any of these placements."""
+        count = Count()
+        count.roots, count.users, count.decisions = (
+            sum(n for asked, n in by.items() if not asked.isdisjoint(placements))
+            for by in (self._roots_by, self._users_by, self._decisions_by)
+        )
+        return count
 
     def _count(
         self,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -51,7 +52,12 @@ __all__ = [
 Kind = Literal["together", "adoption", "gap", "limit", "unserved"]
 
 _KINDS: tuple[Kind, ...] = ("together", "adoption", "gap", "limit", "unserved")
+_KEYS_MAX = 20
 _NEVER_TRIED = "nothing like it was ever offered: the log cannot tell"
+_UNTRIED = "it was never tried: the log cannot tell"
+_UNSHOWN = "nothing was ever shown there: the log cannot tell"
+_TRY = "let the policy try it: give it a least share, or explore more"
+_LOOSEN = "loosen the rule, and rehearse it before; or leave them alone"
 
 
 class OpportunitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,8 +120,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         gate: Its name.
         share: In which share of the decisions that were explained it is the first to
             reject something of it, 0 to 1.
-        offers: The offers that it rejects.
-        keys: The keys of the catalogue that it follows from.
+        offers: The offers that it rejects, at most 20.
+        keys: The keys of the catalogue that it follows from, at most 20.
     """
 
     gate: str
@@ -159,7 +165,8 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
         worth: What it may be worth; none where the log cannot tell.
         untold: Why there is no number; empty where there is one.
         next: What to do.
-        keys: The keys of the catalogue to edit; `NEW` stands for a name to be chosen.
+        keys: The keys of the catalogue to edit, at most 20; `NEW` stands for a name to
+            be chosen.
     """
 
     kind: Kind
@@ -315,6 +322,7 @@ class _Finding:
         self._spec = gathering.spec
         self._known = gathering.known
         self._min = settings.users_min
+        self._refusals: dict[str, _Refusals] = {}
 
     def run(self) -> tuple[list[Prospect], int]:
         """Return what is told, and how many comparisons were tested."""
@@ -387,7 +395,7 @@ class _Finding:
             worth=worth,
             untold="" if worth is not None else untold,
             next=next_,
-            keys=tuple(dict.fromkeys(key for key in keys if key)),
+            keys=tuple(dict.fromkeys(key for key in keys if key))[:_KEYS_MAX],
         )
 
     # --- Used together, without a bundle ------------------------------------------
@@ -662,14 +670,54 @@ class _Finding:
             yield from self._never(f"users of {_called(dim, tier)}", reach)
         for placement, reach in sorted(self._g.placements.items()):
             yield from self._never(f"placement {placement}", reach, placement=placement)
-        for offer_id, reach in sorted(self._g.offers.items()):
-            spec = self._spec.offers.get(offer_id)
-            if spec is None or spec.state == "approved":
-                yield from self._never(f"offer {offer_id}", reach, offer=offer_id)
+        for offer_id in sorted({*self._g.offers, *self._spec.offers}):
+            yield from self._never_shown(offer_id)
+
+    def _never_shown(self, offer_id: str) -> Iterator[_Candidate]:
+        """Tell of an offer that is never eligible, or never chosen."""
+        reach = self._g.offers.get(offer_id, Reach(1))
+        spec = self._spec.offers.get(offer_id)
+        if reach.chosen.roots or (spec is not None and spec.state != "approved"):
+            return
+        came = reach.open if spec is None else self._g.asked(spec.placements)
+        if came.roots < self._min:
+            return
+        evidence: dict[str, float] = {
+            "decisions": came.decisions,
+            "eligible_in": reach.open.decisions,
+            "chosen_in": 0,
+        }
+        if reach.open.roots:
+            yield _counted(
+                self._made(
+                    "unserved",
+                    f"offer {offer_id} is eligible, and never chosen",
+                    reach.open,
+                    evidence=evidence,
+                    untold=_UNTRIED,
+                    next_=_TRY,
+                    keys=[f"offers.{offer_id}.traffic.least"],
+                )
+            )
+            return
+        held = self._held_offer(offer_id, () if spec is None else spec.placements)
+        yield _counted(
+            self._made(
+                "unserved",
+                f"offer {offer_id} is never eligible",
+                came,
+                evidence=evidence,
+                held=held,
+                untold=_UNSHOWN,
+                next_=_LOOSEN,
+                keys=[key for each in held for key in each.keys],
+            )
+        )
 
     def _never(
-        self, who: str, reach: Reach, *, offer: str = "", placement: str = ""
+        self, who: str, reach: Reach, *, placement: str = ""
     ) -> Iterator[_Candidate]:
+        """Tell of users, or a placement, that nothing reaches."""
         if reach.all.roots < self._min or reach.chosen.roots:
             return
         evidence: dict[str, float] = {
@@ -677,47 +725,57 @@ class _Finding:
             "eligible_in": reach.open.decisions,
             "chosen_in": 0,
         }
-        are = "are" if who.startswith("users") else "is"
+        are = "is" if placement else "are"
         if reach.open.roots:
             yield _counted(
                 self._made(
                     "unserved",
-                    f"{who} {are} never chosen for, though something is eligible"
-                    if not offer
-                    else f"{who} is eligible, and never chosen",
+                    f"{who} {are} never reached, though something is eligible",
                     reach.all,
                     evidence=evidence,
-                    untold="it was never tried: the log cannot tell",
-                    next_="let the policy try it: give it a least share, or explore"
-                    " more",
-                    keys=[f"offers.{offer}.traffic.least" if offer else "traffic"],
+                    untold=_UNTRIED,
+                    next_=_TRY,
+                    keys=["traffic"],
                 )
             )
             return
-        held = self._held(
-            reach.shut, offers=frozenset([offer] if offer else ()), placement=placement
-        )
+        held = self._held(reach.shut, placement=placement)
         keys = [key for each in held for key in each.keys]
-        next_ = "loosen the rule, and rehearse it before; or leave them alone"
+        next_ = _LOOSEN
         if not held:
-            next_ = "no offer of the catalogue is for them; add one"
-            keys = [f"offers.{offer or 'NEW'}.placements"]
-        what = (
-            f"{who} {are} never eligible"
-            if offer
-            else (f"{who} {are} never reached: no offer is ever eligible")
-        )
+            next_, keys = "add an offer that is for them", ["offers.NEW.placements"]
         yield _counted(
             self._made(
                 "unserved",
-                what,
+                f"{who} {are} never reached: no offer is ever eligible",
                 reach.all,
                 evidence=evidence,
                 held=held,
-                untold="nothing was ever shown there: the log cannot tell",
+                untold=_UNSHOWN,
                 next_=next_,
                 keys=keys,
             )
+        )
+
+    def _held_offer(
+        self, offer_id: str, placements: Collection[str]
+    ) -> tuple[Held, ...]:
+        """Ask which gates hold an offer back, where most would see it."""
+        if self._log is None or not placements:
+            return ()
+        place = max(placements, key=lambda p: self._g.placements[p].all.decisions)
+        if place not in self._refusals:
+            self._refusals[place] = _Refusals(self._log, self._g.visits[place], place)
+        refusals = self._refusals[place]
+        counts = refusals.gates.get(offer_id, Counter())
+        return tuple(
+            Held(
+                gate=gate,
+                share=n / refusals.decisions,
+                offers=(offer_id,),
+                keys=tuple(filter(None, [key_of(gate, self._spec, offer_id, place)])),
+            )
+            for gate, n in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
         )
 
     def _held(
@@ -754,11 +812,38 @@ class _Finding:
             Held(
                 gate=gate,
                 share=counts[gate] / len(records),
-                offers=tuple(sorted(rejected[gate])),
-                keys=tuple(sorted({key for key in rejected[gate].values() if key})),
+                offers=tuple(sorted(rejected[gate]))[:_KEYS_MAX],
+                keys=tuple(sorted({k for k in rejected[gate].values() if k}))[
+                    :_KEYS_MAX
+                ],
             )
             for gate in sorted(counts, key=lambda gate: (-counts[gate], gate))
         )
+
+
+class _Refusals:
+    """Which gates reject what in a placement, in a sample of decisions.
+
+    Attributes:
+        decisions: How many there are.
+        gates: By offer, in how many of them each gate is the first to reject it.
+    """
+
+    def __init__(self, log: Log, sample: Sample, placement: str) -> None:
+        self.gates: dict[str, Counter[str]] = {}
+        records = sample.records
+        self.decisions = len(records)
+        for record in records:
+            decision = log.read(record, "a decision")
+            refused = {
+                (refusal.offer_id, refusal.gate)
+                for refusal in explain(
+                    decision, log.catalogue(decision.catalogue)
+                ).refusals
+                if refusal.placement_id == placement
+            }
+            for offer_id, gate in refused:
+                self.gates.setdefault(offer_id, Counter())[gate] += 1
 
 
 def _counted(found: Prospect) -> _Candidate:

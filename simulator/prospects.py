@@ -10,6 +10,7 @@ from simulator.prospecting import Kind, Opportunities, Prospect
 __all__ = ["print_opportunities"]
 
 _SHOWN_MAX = 10
+_KEYS_MAX = 4
 _LUCK_MIN = 0.001
 _TITLES: dict[Kind, str] = {
     "together": "Used together without a bundle",
@@ -59,7 +60,8 @@ def _table(found: list[Prospect]) -> Table:
     for each in found:
         do = f"→ {each.next}"
         if each.keys:
-            do += f" [{', '.join(each.keys)}]"
+            more = ", …" if len(each.keys) > _KEYS_MAX else ""
+            do += f" [{', '.join(each.keys[:_KEYS_MAX])}{more}]"
         table.add_row(
             f"{each.what}\n{do}",
             f"{each.users:,}",

@@ -73,6 +73,7 @@ from simulator.logs import Log, LogError, Watcher
 from simulator.logs.building import uncollected
 from simulator.logs.server import Record, Rooted
 from simulator.pasts import Pasts, alike, prolonged
+from simulator.sharded import Sharded
 from simulator.targets import TargetError
 
 __all__ = ["Effect", "Figure", "Rehearsal", "last_catalogue", "rehearse"]
@@ -501,10 +502,11 @@ class _Rehearsing:
         self._masses: defaultdict[_Untried, float] = defaultdict(float)
         # By segment and action, and by shard: as `_earned`; and what was never tried.
         self._cells: dict[tuple[str, str], int] = {}
-        self._by_shard: list[FloatArray] = []
+        self._tried = Sharded(3)
         self._later_by_shard = np.zeros(SHARDS)
-        self._untried: list[tuple[int, _Untried, float]] = []
-        self._masses_by_shard: dict[tuple[str, str], FloatArray] = {}
+        self._missing: dict[tuple[str, str], int] = {}
+        self._untried: list[tuple[int, int, float]] = []
+        self._lost_by_shard = Sharded(1)
         self._later = self._lost = self._total = 0.0
         # By segment and action: decisions, rewards and dismissals.
         self._earned: defaultdict[tuple[str, str], list[float]] = defaultdict(
@@ -564,7 +566,10 @@ class _Rehearsing:
                 self._later += before[1]
                 for each, mass in untried.items():
                     self._masses[each] += mass
-                    self._untried.append((key, each, mass))
+                    at = self._missing.setdefault(
+                        (each.segment, each.name), len(self._missing)
+                    )
+                    self._untried.append((at, key, mass))
                 self._rows.append(
                     _Row(
                         *(key, walk.weight, walk.lost, reward, dismissed),
@@ -765,30 +770,14 @@ class _Rehearsing:
         facts: list[FloatArray],
     ) -> None:
         """Add up by shard what the narrower intervals are made of."""
-        shards = shards_of(keys)
-        size = len(self._cells) * SHARDS
-        place = cells * SHARDS + shards
-        for at, column in enumerate((None, *facts)):
-            counted = np.bincount(place, column, size).reshape(-1, SHARDS)
-            added: FloatArray = counted.astype(float, copy=False)
-            if at == len(self._by_shard):
-                self._by_shard.append(added)
-            else:
-                before = self._by_shard[at]
-                added[: len(before)] += before
-                self._by_shard[at] = added
-        self._later_by_shard += np.bincount(shards, later, SHARDS)
-        if not self._untried:
-            return
-        theirs = np.array([key for key, _, _ in self._untried], dtype=np.uint64)
-        for shard, (_, each, mass) in zip(
-            shards_of(theirs).tolist(), self._untried, strict=True
-        ):
-            name = (each.segment, each.name)
-            if name not in self._masses_by_shard:
-                self._masses_by_shard[name] = np.zeros(SHARDS)
-            self._masses_by_shard[name][shard] += mass
-        self._untried = []
+        self._tried.add(cells, keys, [np.ones(len(keys)), *facts])
+        self._later_by_shard += np.bincount(shards_of(keys), later, SHARDS)
+        if self._untried:
+            at, theirs, masses = zip(*self._untried, strict=True)
+            self._lost_by_shard.add(
+                np.array(at), np.array(theirs, dtype=np.uint64), [np.array(masses)]
+            )
+            self._untried = []
 
     def _result(self, confidence: float) -> Rehearsal:
         known = 1.0 - self._lost / self._total if self._total else 0.0
@@ -904,11 +893,13 @@ class _Rehearsing:
         n, mean = rows.sum(), earned.sum() / rows.sum()
         theirs = facts.terms["snips.over"] + mean * self._later_by_shard
         theirs = theirs + self._later / n * (earned - mean * rows)
-        for segment_and_name, masses in self._masses_by_shard.items():
+        for segment_and_name, at in self._missing.items():
             cell = self._cells.get(segment_and_name)
             if cell is None:
                 return None
-            tried, gained = self._by_shard[0][cell], self._by_shard[place][cell]
+            (masses,) = self._lost_by_shard.of(at)
+            tried, *facts_there = self._tried.of(cell)
+            gained = facts_there[place - 1]
             expected = gained.sum() / tried.sum()
             theirs = theirs + masses * expected
             theirs = theirs + masses.sum() / tried.sum() * (gained - expected * tried)

@@ -16,6 +16,7 @@ from policies.model import NO_OFFER, Decision, OutcomeKind
 from simulator import Log, Rehearsal, TargetError, evaluate, open_log
 from simulator import rehearse as rehearse_log
 from simulator.__main__ import app
+from simulator.sharded import Sharded
 from tests.simulator.worlds import World, segment_of, uniform
 
 DAY_MS = 86_400_000
@@ -175,6 +176,24 @@ def test_where_what_was_blocked_is_alike_the_interval_is_narrower(
     assert reward.alike_low < truth < reward.alike_high
     wide = reward.difference_high - reward.difference_low
     assert reward.alike_high - reward.alike_low < wide / 2
+
+
+def test_sums_by_shard_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.sharded._PENDING_MIN", 50)
+    rng = np.random.default_rng(1)
+    numbers, keys = rng.integers(5, size=1_000), rng.integers(900, size=1_000)
+    keys = keys.astype(np.uint64)
+    columns = [rng.random(1_000), np.ones(1_000)]
+    whole, parts = Sharded(2), Sharded(2)
+
+    whole.add(numbers, keys, columns)
+    for at in range(0, 1_000, 70):
+        some = slice(at, at + 70)
+        parts.add(numbers[some], keys[some], [column[some] for column in columns])
+
+    for number in range(6):
+        assert parts.of(number) == pytest.approx(whole.of(number))
+        assert parts.of(number)[1].sum() == (numbers == number).sum()
 
 
 def test_a_new_gate_is_told_with_what_its_choices_earned(
