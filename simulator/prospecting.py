@@ -554,11 +554,13 @@ class _Finding:
         }
         if low.limit and high.limit:
             evidence["middle_limit"] = math.sqrt(low.limit * high.limit)
-        times = f"{jump:.3g} times as much" if low.price else "from nothing"
+        costs = f"costs {jump:.3g} times as much"
+        if not low.price:
+            costs = f"costs {high.price:,} where the other is free"
         return self._made(
             "gap",
             f"users outgrow {rungs[rung]}, and need far less than {rungs[rung + 1]},"
-            f" which costs {times}",
+            f" which {costs}",
             gap.between,
             evidence=evidence,
             untold=_NEVER_TRIED,
@@ -595,7 +597,9 @@ class _Finding:
                 hurts.append("what fits is shown too rarely")
             if not hurts:
                 return None
-            held = self._held(limit.sample, offers=frozenset(fits))
+            held: tuple[Held, ...] = ()
+            if limit.without.roots >= self._min and fits:
+                held = self._held(limit.sample, offers=frozenset(fits))
             (near, left), (far, gone) = limit.left[True], limit.left[False]
             evidence: dict[str, float] = {
                 "near": limit.near.roots,
@@ -611,8 +615,7 @@ class _Finding:
             if near and far:
                 evidence |= {"left_rate": left / near, "others_left_rate": gone / far}
             keys = [f"offers.{offer_id}.limit" for offer_id in fits]
-            if limit.without.roots >= self._min:
-                keys = [key for each in held for key in each.keys] or keys
+            keys = [key for each in held for key in each.keys] or keys
             next_ = "let what fits through, or offer more of it earlier"
             if not fits:
                 keys = ["offers.NEW.limit"]

@@ -48,7 +48,8 @@ def print_opportunities(result: Opportunities, out: Console) -> None:
         f" Each is about {settings.users_min:,} users or accounts, or more."
     )
     if result.small:
-        out.print(f"Left out: {result.small:,} tiers with fewer.")
+        tiers = "tier" if result.small == 1 else "tiers"
+        out.print(f"Left out: {result.small:,} {tiers} with fewer.")
     for what in result.unchecked:
         out.print(f"Not looked at: {what}.")
 

@@ -30,6 +30,13 @@ def print_rehearsal(result: Rehearsal, out: Console, seconds: float) -> None:
     if result.effects:
         out.print(_effects(result.effects))
     out.print(_figures(result))
+    for figure in result.figures:
+        if result.known < 1.0 and None not in (figure.alike_low, figure.alike_high):
+            out.print(
+                f"{figure.objective}: {figure.alike_low:+.4f} to"
+                f" {figure.alike_high:+.4f} more, if what was never tried is like what"
+                " was, of the same segment"
+            )
     for note in result.notes:
         out.print(f"Note: {note}.")
     for doubt in result.doubts:
@@ -181,12 +188,16 @@ def _sums(value: float | None, *ends: float | None) -> tuple[str, ...]:
     low, high, least, most = ends
     alike = "never tried"
     if low is not None and high is not None:
-        alike = f"{low:+,.1f} to {high:+,.1f}"
+        alike = f"{_signed(low)} to {_signed(high)}"
     whatever = [
-        end if bound is None else f"{bound:+,.1f}"
+        end if bound is None else _signed(bound)
         for bound, end in ((least, "−∞"), (most, "∞"))
     ]
-    return f"{value:+,.1f}", alike, " to ".join(whatever)
+    return _signed(value), alike, " to ".join(whatever)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+,.1f}"
 
 
 def _percent(confidence: float) -> str:

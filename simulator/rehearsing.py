@@ -905,15 +905,20 @@ class _Rehearsing:
             theirs = theirs + masses.sum() / tried.sum() * (gained - expected * tried)
         both = self._sums[f"{name} low"].weights
         value = theirs.sum() / both.sum()
-        moved = (theirs - value * both) * (n / both.sum()) - (earned - mean * rows)
-        low, high = self._range if name == "reward" else (0.0, 1.0)
-        worst = Worst(
-            Row(added=self._weight_max * low - high),
-            Row(added=self._weight_max * high - low),
-        )
-        clusters = Clusters(rows, moved + (value - mean) * rows, None, None, None)
-        found = student(clusters, worst, confidence)
-        return min(found[0], value - mean), max(found[1], value - mean)
+        least, most = self._range if name == "reward" else (0.0, 1.0)
+        # The worst that could have been logged: of what is done now, or of what was.
+        now, then = 1.0 + self._weight_max, 0.0
+        worst = [
+            Worst(
+                Row(added=self._weight_max * least, weight=now),
+                Row(added=self._weight_max * most, weight=now),
+            ),
+            Worst(Row(added=-most, weight=then), Row(added=-least, weight=then)),
+        ]
+        clusters = Clusters(rows, theirs - earned, None, None, both)
+        found = [student(clusters, rows, confidence) for rows in worst]
+        low, high = min(f[0] for f in found), max(f[1] for f in found)
+        return min(low, value - mean), max(high, value - mean)
 
     def _guess(self, name: str, place: int) -> float:
         """Return the value with what was never tried as it was elsewhere."""

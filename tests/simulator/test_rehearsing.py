@@ -181,8 +181,8 @@ def test_where_what_was_blocked_is_alike_the_interval_is_narrower(
 def test_sums_by_shard_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulator.sharded._PENDING_MIN", 50)
     rng = np.random.default_rng(1)
-    numbers, keys = rng.integers(5, size=1_000), rng.integers(900, size=1_000)
-    keys = keys.astype(np.uint64)
+    numbers = rng.integers(5, size=1_000)
+    keys = rng.integers(900, size=1_000).astype(np.uint64)
     columns = [rng.random(1_000), np.ones(1_000)]
     whole, parts = Sharded(2), Sharded(2)
 
@@ -343,6 +343,18 @@ def test_the_command_tells_the_gates_and_the_figures(
     assert "│ eligible │ blocked │" in result.output
     assert "known by the log's probabilities" in result.output
     assert "The new rules earn less." in result.output
+    assert "if what was never tried is like" not in result.output
+
+
+def test_the_command_tells_the_narrower_interval(capped: World, tmp_path: Path) -> None:
+    path = written(tmp_path, LIFTED)
+
+    result = CliRunner().invoke(
+        app, ["rehearse", str(capped.path), "--catalogue", str(path)]
+    )
+
+    assert "reward: +0.0" in result.output
+    assert "if what was never tried is like what was" in result.output
 
 
 @pytest.mark.parametrize(
