@@ -80,6 +80,7 @@ dismissal_cool_down = "1s"
 placements = ["attic"]
 suitable = "segment == 'nobody'"
 """
+SEGMENTS = ("free", "team", "old", "barred")
 JAM = {"free": 0.5, "team": 0.1, "old": 0.5, "barred": 0.5}
 PLAIN = {"free": 0.3, "team": 0.3, "old": 0.3, "barred": 0.3}
 
@@ -356,6 +357,22 @@ def test_where_nothing_goes_along_nothing_is_found(tmp_path: Path) -> None:
 
     assert result.tests >= 5
     assert result.found == tuple(result.of("unserved"))
+
+
+def test_luck_is_corrected_for() -> None:
+    # Given twenty logs with segments that mean nothing: about nine tests in each.
+    told = tests = 0
+    for seed in range(20):
+        log = logged.log(500, seed, users=250)
+        keys, whose = np.unique(log.keys, return_inverse=True)
+        drawn = np.random.default_rng(seed + 100).integers(4, size=len(keys))
+        names = [SEGMENTS[at] for at in drawn[whose]]
+        result = opportunities(msgspec.structs.replace(log, segments=names))
+        told += bool(result.of("adoption"))
+        tests += result.tests
+
+    assert tests > 100
+    assert told <= 1
 
 
 def test_no_group_of_a_few_is_told_of(town: Town) -> None:
