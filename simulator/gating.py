@@ -229,6 +229,8 @@ class _Asking:
         self._watcher = watcher
         self._catalogue = last_catalogue(log)
         self._decisions = 0
+        # What rehearsals want to be known, each once.
+        self._notes: dict[str, None] = {}
 
     def run(self) -> Gating:
         held = self._held()
@@ -260,7 +262,7 @@ class _Asking:
             gates=tuple(found),
             alternatives=alternatives,
             verdict=verdict,
-            notes=tuple(_notes(same, self._catalogue)),
+            notes=(*self._notes, *_notes(same, self._catalogue)),
         )
 
     def _last_policy(self) -> str:
@@ -329,7 +331,9 @@ class _Asking:
             del doing
             self._watcher(what, done, total)
 
-        return rehearse(self._log, catalogue, confidence=confidence, watcher=watch)
+        result = rehearse(self._log, catalogue, confidence=confidence, watcher=watch)
+        self._notes |= dict.fromkeys(result.notes)
+        return result
 
     def _eligibility(self, confidence: float) -> Alternative:
         off = {kind.name for kind in GATES} | set(self._catalogue.spec.gates.plugins)

@@ -562,7 +562,7 @@ class _Rehearsing:
                 reward = 0.0
             if reward is not None:
                 dismissed = float("dismissed" in kinds)
-                self._count(decision, pair, reward, dismissed)
+                cell = self._count(decision, pair, reward, dismissed)
                 self._later += before[1]
                 for each, mass in untried.items():
                     self._masses[each] += mass
@@ -573,8 +573,7 @@ class _Rehearsing:
                 self._rows.append(
                     _Row(
                         *(key, walk.weight, walk.lost, reward, dismissed),
-                        cell=self._cell(decision, pair),
-                        later=before[1],
+                        *(cell, before[1]),
                     )
                 )
             if before[0] > 0.0 == walk.weight:
@@ -610,18 +609,14 @@ class _Rehearsing:
 
     def _count(
         self, decision: _Brief, pair: _Pair, reward: float, dismissed: float
-    ) -> None:
-        name = pair.names[decision.chosen]
-        earned = self._earned[decision.opportunity.context.segment, name]
+    ) -> int:
+        """Count what was chosen; return the number of it in its segment."""
+        key = decision.opportunity.context.segment, pair.names[decision.chosen]
+        earned = self._earned[key]
         earned[0] += 1
         earned[1] += reward
         earned[2] += dismissed
-
-    def _cell(self, decision: _Brief, pair: _Pair) -> int:
-        """Return the number of a segment and what was chosen."""
-        segment = decision.opportunity.context.segment
-        name = (segment, pair.names[decision.chosen])
-        return self._cells.setdefault(name, len(self._cells))
+        return self._cells.setdefault(key, len(self._cells))
 
     def _step(
         self, logged: Decision, pair: _Pair, walk: _Walk, pasts: Pasts | None

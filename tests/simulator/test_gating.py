@@ -132,6 +132,7 @@ def test_intervals_hold_at_once(world: World, told: Gating) -> None:
     # Two gates, eligibility only, and no levers.
     assert told.intervals == 4
     assert told.rewarded == 2 * USERS
+    assert [note[:28] for note in told.notes] == ["the policy has learned from "]
     with Log(world.path) as log:
         looser = gates(log, confidence=0.8)
     narrow, wide = looser.gate("offer_cap").cost, told.gate("offer_cap").cost
