@@ -276,7 +276,10 @@ def opportunities(
                 reach.all.roots < settings.users_min
                 for reach in gathering.tiers.values()
             ),
-            unchecked=tuple(finding.unchecked()),
+            unchecked=(
+                *finding.unchecked(),
+                *(f"{why} rows: {n:,}" for why, n in source.left_out.reasons.items()),
+            ),
         )
 
 

@@ -25,6 +25,7 @@ from policies.model import (
 from simulator import (
     Opportunities,
     OpportunitySettings,
+    open_log,
     opportunities,
 )
 from simulator.__main__ import app
@@ -449,6 +450,24 @@ def test_other_logs_tell_who_adopts_what(
     (barred,) = [e for e in result.of("unserved") if "barred" in e.what]
     assert barred.held == ()
     assert any("only a server's log" in what for what in result.unchecked)
+
+
+def test_rows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "visits.csv"
+    rows = [f"{user},tea,{user % 2},0.5,free" for user in range(30)]
+    rows[3] = "3,tea,1,none,free"
+    path.write_text("user,action,reward,propensity,segment\n" + "\n".join(rows))
+    mapping = tmp_path / "visits.toml"
+    mapping.write_text(
+        'action = "action"\nreward = "reward"\npropensity = "propensity"\n'
+        'user = "user"\nsegment = "segment"\n'
+    )
+
+    with open_log(path, mapping=mapping, skip_bad=True) as source:
+        result = opportunities(source)
+
+    assert result.roots == 29
+    assert "bad rows: 1" in result.unchecked
 
 
 def test_large_logs_are_read_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
