@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from simulator.comparing import Comparison, Gate, compare
     from simulator.evaluation import Evaluation, Value, evaluate
     from simulator.feedback import Feedback
+    from simulator.gating import Gating, gates
     from simulator.judging import Question, QuestionError
     from simulator.logs import Log, LogError, Source, open_log
     from simulator.memory import Parts
     from simulator.partition import ClusterError
+    from simulator.prospecting import (
+        Opportunities,
+        OpportunitySettings,
+        opportunities,
+    )
     from simulator.rehearsing import Rehearsal, rehearse
     from simulator.replaying import Replay, replay
     from simulator.simulating import Simulated, Simulation, player, simulate
@@ -31,8 +37,11 @@ __all__ = [
     "Evaluation",
     "Feedback",
     "Gate",
+    "Gating",
     "Log",
     "LogError",
+    "Opportunities",
+    "OpportunitySettings",
     "Parts",
     "Question",
     "QuestionError",
@@ -48,7 +57,9 @@ __all__ = [
     "WorldError",
     "compare",
     "evaluate",
+    "gates",
     "open_log",
+    "opportunities",
     "player",
     "read_world",
     "rehearse",
@@ -61,9 +72,11 @@ _HOMES = {
     "comparing": ("Comparison", "Gate", "compare"),
     "evaluation": ("Evaluation", "Value", "evaluate"),
     "feedback": ("Feedback",),
+    "gating": ("Gating", "gates"),
     "judging": ("Question", "QuestionError"),
     "logs": ("Log", "LogError", "Source", "open_log"),
     "memory": ("Parts",),
+    "prospecting": ("Opportunities", "OpportunitySettings", "opportunities"),
     "partition": ("ClusterError",),
     "rehearsing": ("Rehearsal", "rehearse"),
     "replaying": ("Replay", "replay"),

@@ -28,6 +28,8 @@ from simulator.comparing import Comparison
 from simulator.comparing import compare as compare_log
 from simulator.evaluation import POLICIES, Evaluation
 from simulator.evaluation import evaluate as evaluate_log
+from simulator.gating import Gating
+from simulator.gating import gates as ask_gates
 from simulator.judging import DEFAULT_ESTIMATORS, FOLDS
 from simulator.logs import (
     Format,
@@ -41,7 +43,10 @@ from simulator.logs import (
 from simulator.logs.times import text_of
 from simulator.memory import Parts
 from simulator.played import print_remote, print_simulations, print_sweep
-from simulator.rehearsals import print_rehearsal
+from simulator.prospecting import Opportunities, OpportunitySettings
+from simulator.prospecting import opportunities as find_opportunities
+from simulator.prospects import print_opportunities
+from simulator.rehearsals import print_gating, print_rehearsal
 from simulator.rehearsing import Rehearsal
 from simulator.rehearsing import rehearse as rehearse_log
 from simulator.remote import Remote, play_remotely
@@ -325,6 +330,132 @@ def rehearse(
     print_rehearsal(result, _out, time.perf_counter() - started)
     _write(json, result)
     _end(result.verdict)
+
+
+@app.command()
+def gates(
+    log: LogArgument,
+    *,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=0.9999, help="How often all intervals at once are to hold."
+        ),
+    ] = 0.95,
+    json: JSONOption = None,
+) -> None:
+    """Say what gating cost: what each gate held back, and what that was worth.
+
+    Explains every decision, and rehearses the log without each gate that rejects
+    anything; also with none but those that say who may see an offer at all, and without
+    levers where they count. Where too much of what a gate held back was never tried,
+    there is no number.
+
+    Ends with status 0 if the log can tell of all, 3 if it cannot tell of one, and 2 if
+    it cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator gates opportune.db
+      opportune-simulator gates opportune.db --json gates.json
+    """  # noqa: D301 - as above
+    with _told(), Log(log) as opened, _progress() as watcher:
+        result = ask_gates(opened, confidence=confidence, watcher=watcher)
+    print_gating(result, _out)
+    _write(json, result)
+    _end(result.verdict)
+
+
+@app.command()
+def opportunities(
+    log: AnyLogArgument,
+    *,
+    users_min: Annotated[
+        int,
+        typer.Option(
+            min=5,
+            max=1_000_000,
+            help="How many users or accounts there must be in whatever is told of.",
+        ),
+    ] = 20,
+    uses: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE",
+            help="A feature of requests that says that a user uses something, as often"
+            " as wanted: a flag that is true, a number above 0.",
+        ),
+    ] = None,
+    near: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=1.0, help="From which share of a limit on it is near."
+        ),
+    ] = 0.8,
+    lift: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            max=100.0,
+            help="How many times as often as by chance things are used together.",
+        ),
+    ] = 1.2,
+    price_step: Annotated[
+        float,
+        typer.Option(
+            min=1.01,
+            max=100.0,
+            help="How many times as much as the plan before one costs, to be a gap.",
+        ),
+    ] = 2.0,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            min=0.51,
+            max=0.9999,
+            help="How much of what is told is more than luck, and how often intervals"
+            " hold, on average.",
+        ),
+    ] = 0.95,
+    json: JSONOption = None,
+    format_: FormatOption = None,
+    mapping: MappingOption = None,
+    skip_bad: SkipBadOption = False,
+) -> None:
+    """Find what the log says that the catalogue does not answer.
+
+    What is used together without a bundle; who takes an offer less than others; between
+    which plans users stand; which limits hurt; who and what is never reached, and which
+    gate holds it back. Each with how many users it is about, what it may be worth where
+    the log can tell, and the key of the catalogue to edit.
+
+    Ends with status 0 if the log was looked at, whatever was found, 3 if it has too few
+    users to tell of any, and 2 if it cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator opportunities opportune.db
+      opportune-simulator opportunities opportune.db --uses shares --json found.json
+      opportune-simulator opportunities events.parquet --users-min 50
+    """  # noqa: D301 - as above
+    settings = OpportunitySettings(
+        users_min=users_min,
+        confidence=confidence,
+        lift_min=lift,
+        near=near,
+        price_step=price_step,
+        uses=tuple(uses or ()),
+    )
+    with (
+        _told(),
+        open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
+        _progress() as watcher,
+    ):
+        result = find_opportunities(source, settings, watcher=watcher)
+    print_opportunities(result, _out)
+    _write(json, result)
+    if not result.enough:
+        raise typer.Exit(_CANNOT_TELL)
 
 
 @app.command()
@@ -834,6 +965,8 @@ def _write(
     | Check
     | Written
     | Rehearsal
+    | Gating
+    | Opportunities
     | Sweep
     | Remote
     | list[Simulation],
