@@ -321,6 +321,21 @@ async def test_a_large_snapshot_is_whole_wherever_it_is_read(
     assert rows(url, "select body from snapshots_v1") == [(body,)]
 
 
+@pytest.mark.parametrize("table", ["snapshot", "snapshot_part"])
+async def test_a_snapshot_that_was_damaged_is_whole_once_it_is_published_again(
+    url: str, training: TrainingStore, table: str
+) -> None:
+    snapshot = Snapshot("a", training.epoch(), 7, bytes(range(256)) * 1_000)
+    training.publish(snapshot, keep=2)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+        db.execute(f"update {table} set body = x'00'")
+    assert training.latest_snapshot("a") != snapshot
+
+    training.publish(snapshot, keep=2)
+
+    assert training.latest_snapshot("a") == snapshot
+
+
 async def test_what_is_left_of_a_snapshot_that_was_not_published_is_no_part_of_one(
     url: str, training: TrainingStore
 ) -> None:
