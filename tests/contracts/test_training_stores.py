@@ -336,6 +336,18 @@ async def test_a_snapshot_that_was_damaged_is_whole_once_it_is_published_again(
     assert training.latest_snapshot("a") == snapshot
 
 
+async def test_a_snapshot_that_was_stored_in_one_part_stays_whole(
+    url: str, training: TrainingStore
+) -> None:
+    snapshot = Snapshot("a", training.epoch(), 7, bytes(range(256)) * 1_000)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+        db.execute("insert into snapshot values (?, ?, ?, ?, ?)", snapshot)
+
+    training.publish(snapshot, keep=2)
+
+    assert training.latest_snapshot("a") == snapshot
+
+
 async def test_what_is_left_of_a_snapshot_that_was_not_published_is_no_part_of_one(
     url: str, training: TrainingStore
 ) -> None:

@@ -84,10 +84,15 @@ def parts_of(db: sqlite3.Connection, snapshot: Snapshot) -> Iterator[int]:
 
     None are where it is there already; one that is damaged is stored again.
     """
-    known = _read_whole(db, _VERSION, _key(snapshot))
-    if known is not None and known.body == snapshot.body:
+    if _is_stored(db, snapshot):
         return iter(())
     return iter(range(max(len(snapshot.body) - 1, 0) // _PART_BYTES))
+
+
+def _is_stored(db: sqlite3.Connection, snapshot: Snapshot) -> bool:
+    """Say whether a snapshot is there, whole, in however many parts."""
+    known = _read_whole(db, _VERSION, _key(snapshot))
+    return known is not None and known.body == snapshot.body
 
 
 def store_part(db: sqlite3.Connection, snapshot: Snapshot, part: int) -> None:
@@ -101,10 +106,12 @@ def store_part(db: sqlite3.Connection, snapshot: Snapshot, part: int) -> None:
 
 def store_snapshot(db: sqlite3.Connection, snapshot: Snapshot) -> None:
     """Keep a snapshot, whose parts are kept already."""
+    if _is_stored(db, snapshot):
+        return
     parts = max(len(snapshot.body) - 1, 0) // _PART_BYTES
     db.execute(
         f"insert into snapshot({_COLUMNS}) values (?, ?, ?, ?, ?)"
-        " on conflict do update set body = excluded.body where body <> excluded.body",
+        " on conflict do update set body = excluded.body",
         (*_key(snapshot), snapshot.body[parts * _PART_BYTES :], snapshot.at_ms),
     )
     db.execute(
