@@ -241,9 +241,10 @@ class Blend:
 
     A correction moves the weights by what the difference would have moved them, but
     all corrections of an action together by no more than their mean over all of its
-    rewards, and no prediction out of the range of rewards. That is near, and not
-    equal, to having learned the right reward at once. What both models were seen to
-    predict is not corrected.
+    rewards, and no prediction out of the range of rewards, that of the correction
+    among them. That is near, and not equal, to having learned the right reward at once.
+    How well the models were seen to predict is not corrected. Of an action that has
+    lost its curved and exact model, the wide weights are corrected alone.
 
     A reward ten times as far from 0 as any before, once a hundred were learned, is
     learned as ten times the largest: one mistake does not undo all that was learned,
