@@ -238,13 +238,16 @@ class Ridges:
         self._theta[row] += by
         self._lines[row, -self.dim :] = self._theta[row]
 
-    def replace(self, old: str, new: str) -> None:
-        """Forget a name, and let another one, that is at the prior, have its place."""
+    def replace(self, old: str, action: Action) -> None:
+        """Forget a name, and let an action that nothing was learned of have its place.
+
+        It begins with what it is like, as in `adopt`, or at the prior.
+        """
         row = self._row_of[old]
+        self._copy(self._row_of[self.known_as(action)], row, action.doubt)
+        new = action.name
         names = [new if name == old else name for name in self._row_of]
         self._row_of = _Rows({name: at for at, name in enumerate(names, 1)})
-        self._theta[row] = self._theta[_UNKNOWN]
-        self._A_inv[row] = self._A_inv[_UNKNOWN]
         self._latest = _NOBODY
 
     def _pairs(self, x: FloatArray) -> FloatArray:
