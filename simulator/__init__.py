@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simulator.partition import ClusterError
     from simulator.rehearsing import Rehearsal, rehearse
     from simulator.replaying import Replay, replay
+    from simulator.reporting import ReportError, read_result, report
     from simulator.simulating import Simulated, Simulation, player, simulate
     from simulator.sweeping import Sweep, sweep
     from simulator.targets import TargetError
@@ -38,6 +39,7 @@ __all__ = [
     "QuestionError",
     "Rehearsal",
     "Replay",
+    "ReportError",
     "Simulated",
     "Simulation",
     "Source",
@@ -50,9 +52,11 @@ __all__ = [
     "evaluate",
     "open_log",
     "player",
+    "read_result",
     "read_world",
     "rehearse",
     "replay",
+    "report",
     "simulate",
     "sweep",
 ]
@@ -67,6 +71,7 @@ _HOMES = {
     "partition": ("ClusterError",),
     "rehearsing": ("Rehearsal", "rehearse"),
     "replaying": ("Replay", "replay"),
+    "reporting": ("ReportError", "read_result", "report"),
     "targets": ("TargetError",),
     "simulating": ("Simulated", "Simulation", "player", "simulate"),
     "sweeping": ("Sweep", "sweep"),
