@@ -10,6 +10,10 @@ from simulator.reporting.numbers import fixed
 
 __all__ = ["Axis", "Tick"]
 
+_ALIKE = 1e-9
+_SMALLEST = 1e-6
+"""What is nearer to 0 than a billionth of this is rounding."""
+
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -46,7 +50,7 @@ class Axis(NamedTuple):
         """
         told = [x for x in numbers if x is not None and math.isfinite(x)]
         low, high = min(told, default=0.0), max(told, default=1.0)
-        if high <= low:
+        if high - low <= _ALIKE * max(abs(low), abs(high), _SMALLEST):
             room = abs(low) or 1.0
             return cls(low - room * margin, high + room)
         room = (high - low) * margin
@@ -83,7 +87,9 @@ class Axis(NamedTuple):
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         unit = step * 100 if percent else step
-        places = next(p for p in range(15) if abs(round(unit, p) - unit) < unit * 1e-6)
+        places = next(
+            (p for p in range(15) if abs(round(unit, p) - unit) < unit * 1e-6), 15
+        )
         found: list[Tick] = []
         for number in range(first, last + 1):
             at = number * step

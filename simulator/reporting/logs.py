@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from policies.overlap import Verdict
 from simulator.comparing import Comparison, Difference, Gate
 from simulator.evaluation import Evaluation, LogSummary, Quantile, Subject, Value
@@ -40,6 +42,7 @@ from simulator.reporting.numbers import (
     roughly,
 )
 from simulator.reporting.overlaps import diagnostics
+from simulator.reporting.withholding import withheld
 from simulator.reporting.words import (
     DIFFERENCES,
     FIGURES,
@@ -55,6 +58,8 @@ _MEAN = "mean"
 _CANNOT = "cannot tell"
 _NOTHING = "no number"
 _ROWS_MAX = 36
+_NAMES_MAX = 4
+_CARDS_MAX = 12
 _TRAINED = Badge("†", "fair")
 _LEADS: Mapping[str, Badge] = {
     "better": Badge("better", "good"),
@@ -76,6 +81,7 @@ _WEEK = {"day", "week"}
 
 def of_evaluation(result: Evaluation) -> Page:
     """Return the report of an evaluation."""
+    result = _withheld(result)
     telling = _Telling(result)
     return Page(
         title=f"Evaluation of {result.log.path}",
@@ -94,6 +100,11 @@ def of_evaluation(result: Evaluation) -> Page:
 
 def of_comparison(result: Comparison) -> Page:
     """Return the report of a comparison."""
+    result = msgspec.structs.replace(
+        result,
+        evaluation=_withheld(result.evaluation),
+        differences=tuple(withheld(d, d.verdict) for d in result.differences),
+    )
     telling = _Telling(result.evaluation)
     comparing = _Comparing(result)
     return Page(
@@ -111,6 +122,14 @@ def of_comparison(result: Comparison) -> Page:
         asked=(*comparing.asked(), *telling.asked()),
         definitions=telling.definitions(),
         format=result.format,
+    )
+
+
+def _withheld(result: Evaluation) -> Evaluation:
+    return msgspec.structs.replace(
+        result,
+        values=tuple(withheld(value, value.verdict) for value in result.values),
+        quantiles=tuple(withheld(one, one.verdict) for one in result.quantiles),
     )
 
 
@@ -154,14 +173,12 @@ class _Telling:
         told = self._named("usable")
         weak, untold = self._named("weak"), self._named("unusable")
         if not untold and not weak:
-            names = among(told) if len(told) <= 4 else f"all {len(told)} policies"
             verb = "earns" if len(told) == 1 else "earn"
-            return f"The log can tell what {names} {verb}."
+            return f"The log can tell what {_short(told, 'all ')} {verb}."
         if not told and not weak:
-            names = among(untold) if len(untold) <= 4 else f"any of {len(untold)}"
-            return f"The log cannot tell what {names} would earn."
+            return f"The log cannot tell what {_short(untold, 'any of ')} would earn."
         parts = [
-            f"{verb} {among(names)}"
+            f"{verb} {_short(names)}"
             for verb, names in (
                 ("can tell of", told),
                 ("tells only weakly of", weak),
@@ -183,37 +200,31 @@ class _Telling:
 
     def values_in_words(self) -> Iterator[str]:
         places = self._places[self._first]
-        found = [
-            (one, self._result.of(one.name))
-            for one in self._result.policies
-            if one.verdict != "unusable"
-        ]
-        found = [(one, value) for one, value in found if value.value is not None]
+        found = [self._result.of(name) for name in self._named("usable")]
         if len(found) < 2:
             return
-        one, value = max(found, key=lambda each: each[1].value or 0.0)
-        weakly = ", which the log tells only weakly" if one.verdict == "weak" else ""
+        value = max(found, key=lambda each: each.value or 0.0)
         yield (
-            f"The highest value is that of {one.name}{weakly}:"
+            f"The highest usable value is that of {value.policy}:"
             f" {fixed(value.value, places)} {self._first} a decision,"
             f" {interval(value.low, value.high, places)}"
         )
-        if not one.trained_on_log:
-            yield "Values alone name no winner: compare the policies for that"
+        yield "Values alone name no winner: compare the policies for that"
 
     def needed(self) -> Iterator[str]:
         """Say why a policy is not usable, and how many decisions would do."""
-        for one in self._result.policies:
-            if one.verdict == "usable":
-                continue
-            value = self._result.of(one.name)
+        doubted = [*self._named("unusable"), *self._named("weak")]
+        for name in doubted[:_NAMES_MAX]:
+            value = self._result.of(name)
             why = value.doubts[0] if value.doubts else "the log says too little of it"
-            yield f"{one.name} is {one.verdict}: {why}"
+            enough = ""
             if value.rows_needed is not None:
-                yield (
-                    f"About {roughly(value.rows_needed)} decisions like these would do"
-                    f" for {one.name}"
-                )
+                rows = roughly(value.rows_needed)
+                enough = f". About {rows} decisions like these would do for {name}"
+            yield f"{name} is {value.verdict}: {why}{enough}"
+        if len(doubted) > _NAMES_MAX:
+            rest = len(doubted) - _NAMES_MAX
+            yield f"Of {rest} more it is said below why they are not usable"
         for one in self._result.policies:
             if one.trained_on_log:
                 yield (
@@ -226,6 +237,8 @@ class _Telling:
 
     def cards(self) -> Iterator[Card]:
         places = self._places[self._first]
+        if len(self._result.policies) > _CARDS_MAX:
+            return
         for one in self._result.policies:
             value = self._result.of(one.name)
             told = value.value is not None
@@ -294,19 +307,15 @@ class _Telling:
 
     def _doubts(self) -> Iterator[Words]:
         """Say why not to decide on a policy, once for all that it is said of."""
-        for one in self._result.policies:
-            doubts: dict[str, list[str]] = {}
-            for value in self._result.values:
-                if value.policy == one.name and not value.by:
-                    for doubt in value.doubts:
-                        of = doubts.setdefault(doubt, [])
-                        if value.estimator not in of:
-                            of.append(value.estimator)
-            if doubts:
-                lines = [f"{one.name} ({among(e)}): {d}" for d, e in doubts.items()]
-                yield Words(
-                    lines=tuple(f"{line}." for line in lines), badge=badge(one.verdict)
-                )
+        doubts: dict[Verdict, dict[tuple[str, str], dict[str, None]]] = {}
+        for value in self._result.values:
+            if not value.by:
+                for doubt in value.doubts:
+                    of = doubts.setdefault(value.verdict, {})
+                    of.setdefault((value.policy, doubt), {})[value.estimator] = None
+        for verdict, found in doubts.items():
+            lines = [f"{p} ({among(e)}): {d}" for (p, d), e in found.items()]
+            yield Words(lines=closed(lines), badge=badge(verdict))
         notes = said(self._result.notes)
         if notes:
             yield Words(lines=notes)
@@ -403,7 +412,9 @@ class _Telling:
 
     def _across(self, caption: str, values: Sequence[Value]) -> Iterator[Block]:
         """Yield charts of what the log can tell, and say of what it cannot."""
-        yield Figures(title=caption, charts=tuple(self._windows(caption, values)))
+        charts = tuple(self._windows(caption, values))
+        if charts:
+            yield Figures(title=caption, charts=charts)
         told = {value.policy for value in values if value.value is not None}
         untold = [name for name in self._series if name not in told]
         if untold:
@@ -537,7 +548,9 @@ class _Comparing:
         self._firsts = [o for o in result.differences if o.objective == self._first]
 
     def badges(self) -> Iterator[Badge]:
-        """Yield whether the log can tell, and whether to deploy."""
+        """Yield whether there is a winner, whether the log can tell, and the gate's."""
+        named = self._result.winner is not None
+        yield Badge("winner" if named else "no winner", "good" if named else "fair")
         yield badge(worst(one.verdict for one in self._firsts))
         if self._result.gate is not None:
             yield _GATES[self._result.gate.verdict][1]
@@ -589,10 +602,10 @@ class _Comparing:
                 title=f"Whether to deploy {gate.promote} over {gate.over}",
                 blocks=(_gate(gate),),
             )
-        doubts: dict[tuple[str, str], Verdict] = {}
+        doubts: dict[Verdict, list[str]] = {}
         for one in self._result.differences:
-            for doubt in one.doubts:
-                doubts.setdefault((f"{one.policy} over {one.over}", doubt), one.verdict)
+            of = f"{one.policy} over {one.over}"
+            doubts.setdefault(one.verdict, []).extend(f"{of}: {d}" for d in one.doubts)
         yield Section(
             id="differences",
             title=f"What each earns more than {self._result.over}",
@@ -600,8 +613,9 @@ class _Comparing:
             blocks=(
                 *(self._forest(name) for name in self._question.objectives),
                 *(
-                    Words(lines=(f"{of}: {doubt}.",), badge=badge(verdict))
-                    for (of, doubt), verdict in doubts.items()
+                    Words(lines=closed(lines), badge=badge(verdict))
+                    for verdict, lines in doubts.items()
+                    if lines
                 ),
             ),
         )
@@ -682,6 +696,13 @@ def _axis_of(found: Iterable[Value | Difference], more: Iterable[float] = ()) ->
     firm = [one for one in told if one.verdict == "usable"] or told
     ends = [end for one in firm for end in (one.low, one.high)]
     return Axis.around([*ends, *(one.value for one in told), *more])
+
+
+def _short(names: Sequence[str], before: str = "") -> str:
+    """Name policies, or say how many they are where they are many."""
+    return (
+        among(names) if len(names) <= _NAMES_MAX else f"{before}{len(names)} policies"
+    )
 
 
 def _enough(value: Value) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from simulator.rehearsing import Effect, Figure, Rehearsal
 from simulator.reporting.axes import Axis, Tick
 from simulator.reporting.blocks import (
@@ -30,6 +32,7 @@ from simulator.reporting.numbers import (
     percent,
     share,
 )
+from simulator.reporting.withholding import withheld
 from simulator.reporting.words import meanings
 
 __all__ = ["of_rehearsal"]
@@ -50,6 +53,10 @@ _CHANGES: Mapping[str, Badge] = {
 
 def of_rehearsal(result: Rehearsal) -> Page:
     """Return the report of a rehearsal."""
+    result = msgspec.structs.replace(
+        result,
+        figures=tuple(withheld(figure, result.verdict) for figure in result.figures),
+    )
     sections = [
         Section(
             id="worth",

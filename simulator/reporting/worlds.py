@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from simulator.reporting.axes import Axis, Tick
 from simulator.reporting.blocks import (
     Badge,
@@ -30,6 +32,7 @@ from simulator.reporting.numbers import (
     percent,
     share,
 )
+from simulator.reporting.withholding import withheld
 from simulator.reporting.words import estimators_of, meanings
 from simulator.simulating import Period, Simulation, Truth
 from simulator.sweeping import Mean, Sweep, Variant
@@ -67,6 +70,12 @@ def of_simulations(results: Sequence[Simulation]) -> Page:
     Args:
         results: At least one, each of another policy.
     """
+    results = [
+        msgspec.structs.replace(
+            one, estimates=tuple(withheld(t, t.verdict) for t in one.estimates)
+        )
+        for one in results
+    ]
     first = results[0]
     most = max(results, key=lambda one: one.figures.expected)
     sections = [

@@ -40,6 +40,7 @@ from simulator.__main__ import app
 from simulator.logs import write_log
 from simulator.rehearsing import Effect, Figure
 from simulator.reporting import page
+from simulator.reporting.axes import Axis
 from simulator.simulating import Truth
 from tests.simulator import logged
 
@@ -317,7 +318,7 @@ def test_an_evaluation_tells_each_value_with_its_interval(
     row = next(row for row in found.rows if f"{value.value:.3f}" in row)
     assert f"{value.low:.3f} to {value.high:.3f}" in row
     assert "The log can tell what logged, uniform, tea and best earn." in found.heads
-    assert f"The highest value is that of best: {value.value:.3f}" in found.text
+    assert f"The highest usable value is that of best: {value.value:.3f}" in found.text
     for text in ("By segment", "By day", "Quantiles", "Weights", "ESS by segment"):
         assert text in found.heads
     figures = evaluation.policies[2].diagnostics.figures
@@ -346,6 +347,45 @@ def test_what_the_log_cannot_tell_has_no_number(untold: Evaluation) -> None:
     assert needed is not None
     assert "decisions like these would do for jam" in found.text
     assert "jam is unusable: " in found.text
+
+
+def test_numbers_of_what_is_unusable_are_withheld_whoever_wrote_them(
+    evaluation: Evaluation, simulations: Sequence[Simulation], rehearsal: Rehearsal
+) -> None:
+    loud = {"value": 765_432.1, "low": 765_432.1, "high": 765_432.1}
+    values = [
+        msgspec.structs.replace(value, verdict="unusable", **loud)
+        for value in evaluation.values
+    ]
+    policies = [
+        msgspec.structs.replace(one, verdict="unusable") for one in evaluation.policies
+    ]
+    truths = [
+        msgspec.structs.replace(truth, verdict="unusable", error=765_432.1, **loud)
+        for truth in simulations[0].estimates
+    ]
+    figures = [
+        msgspec.structs.replace(one, difference=765_432.1, **loud)
+        for one in rehearsal.figures
+    ]
+
+    for changed in (
+        msgspec.structs.replace(
+            evaluation, values=tuple(values), policies=tuple(policies), quantiles=()
+        ),
+        msgspec.structs.replace(simulations[0], estimates=tuple(truths)),
+        msgspec.structs.replace(rehearsal, figures=tuple(figures), verdict="unusable"),
+    ):
+        text = page(changed)
+        assert "765,43" not in text
+        assert "no number" in text
+
+
+def test_where_nothing_is_told_an_axis_has_no_numbers(untold: Evaluation) -> None:
+    text = page(untold)
+
+    forest = re.findall(r'<table class="forest.*?</table>', text, re.DOTALL)[0]
+    assert "<text" not in forest
 
 
 def test_an_end_beyond_the_axis_is_an_arrow_and_stays_a_number(
@@ -455,6 +495,20 @@ def test_an_open_difference_says_how_many_decisions_would_tell(
 
     assert "About 130,000 decisions like these would tell uniform from" in found.text
     assert not REAL.search(found.row("uniform", "open"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1e-17), (1.0, 1.0 + 1e-15), (3.0, 3.0), (-1e9, 1e9)]
+)
+def test_an_axis_has_marks_whatever_is_on_it(low: float, high: float) -> None:
+    axis = Axis.around([low, None, high, float("inf")])
+
+    labels = [tick.label for tick in axis.ticks()]
+
+    assert 2 <= len(labels) <= 9
+    assert len(set(labels)) == len(labels)
+    assert axis.holds(low)
+    assert axis.holds(high)
 
 
 # --- Worlds and rules -------------------------------------------------------------
