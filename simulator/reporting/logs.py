@@ -563,7 +563,7 @@ class _Comparing:
             return f"{over} is the best: {others} earn{self._s()} less."
         if winner is not None:
             one = next(o for o in self._firsts if o.policy == winner)
-            return f"{winner} earns more than {over}{_by_how_much(one)}."
+            return f"{winner} earns {_how_much(one)} than {over}."
         if result.better:
             are = "are" if len(result.better) > 1 else "is"
             return (
@@ -717,11 +717,11 @@ def _quantile_ends(found: Quantile) -> str:
     return f"{ordinary(found.low)} to {ordinary(found.high)}"
 
 
-def _by_how_much(one: Difference) -> str:
+def _how_much(one: Difference) -> str:
     if one.low is None or one.high is None:
-        return ""
-    places = decimals([one.high - one.low])
-    return f", by {interval(one.low, one.high, places)} {one.objective} a decision"
+        return f"more {one.objective} a decision"
+    told = interval(one.low, one.high, decimals([one.high - one.low]))
+    return f"{told} more {one.objective} a decision"
 
 
 def _point(value: Value, across: Sequence[str], upwards: Axis, places: int) -> Point:

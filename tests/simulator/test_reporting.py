@@ -447,7 +447,9 @@ def test_a_comparison_begins_with_what_can_be_concluded(comparison: Comparison) 
     one = next(o for o in comparison.differences if o.policy == "best")
     assert one.value is not None
     assert comparison.winner == "best"
-    assert found.heads[0].startswith("best earns more than logged, by ")
+    assert one.low is not None
+    assert found.heads[0].startswith(f"best earns {one.low:.2f} to ")
+    assert found.heads[0].endswith(" more reward a decision than logged.")
     assert "Deploy best over logged? Yes, deploy: it earns at least" in found.text
     assert f"+{one.value:.3f}" in found.row("best", "better")
     assert found.heads.index("What each earns more than logged") < found.heads.index(
