@@ -15,6 +15,9 @@ from policies.overlap import Verdict
 from simulator.reporting.axes import Axis, Tick
 
 __all__ = [
+    "CANNOT",
+    "NOTHING",
+    "ROWS_MAX",
     "Badge",
     "Bar",
     "Bars",
@@ -39,8 +42,14 @@ __all__ = [
     "said",
 ]
 
-SERIES = 8
-"""How many colours and shapes there are; then they come again."""
+CANNOT = "cannot tell"
+"""What is said in the place of an interval."""
+
+NOTHING = "no number"
+"""What is said in the place of a number."""
+
+ROWS_MAX = 36
+"""A forest plot of more rows is folded."""
 
 Tone = Literal["good", "fair", "bad", "plain"]
 _TONES: Mapping[str, Tone] = {"usable": "good", "weak": "fair", "unusable": "bad"}

@@ -15,9 +15,11 @@ from simulator.comparing import Comparison
 from simulator.evaluation import Evaluation
 from simulator.rehearsing import Rehearsal
 from simulator.reporting.blocks import Page
-from simulator.reporting.logs import of_comparison, of_evaluation
-from simulator.reporting.rules import of_rehearsal
-from simulator.reporting.worlds import of_simulations, of_sweep
+from simulator.reporting.comparisons import of_comparison
+from simulator.reporting.evaluations import of_evaluation
+from simulator.reporting.rehearsals import of_rehearsal
+from simulator.reporting.simulations import of_simulations
+from simulator.reporting.sweeps import of_sweep
 from simulator.simulating import Simulation
 from simulator.sweeping import Sweep
 

@@ -1,17 +1,20 @@
-"""Reports of what a log tells: of evaluations and comparisons."""
+"""Reports of evaluations: what each policy earns, and whether the log can tell."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from policies.overlap import Verdict
-from simulator.comparing import Comparison, Difference, Gate
+from simulator.comparing import Difference
 from simulator.evaluation import Evaluation, LogSummary, Quantile, Subject, Value
 from simulator.logs.times import text_of
 from simulator.reporting.axes import Axis, Tick
 from simulator.reporting.blocks import (
+    CANNOT,
+    NOTHING,
+    ROWS_MAX,
     Badge,
     Block,
     Card,
@@ -21,10 +24,8 @@ from simulator.reporting.blocks import (
     Line,
     Mark,
     Page,
-    Panel,
     Point,
     Section,
-    Stat,
     Table,
     Words,
     badge,
@@ -44,82 +45,34 @@ from simulator.reporting.numbers import (
 from simulator.reporting.overlaps import diagnostics
 from simulator.reporting.withholding import withheld
 from simulator.reporting.words import (
-    DIFFERENCES,
     FIGURES,
     estimators_of,
     meanings,
     values_reading,
-    worst,
 )
 
-__all__ = ["of_comparison", "of_evaluation"]
+__all__ = ["Telling", "axis_of", "of_evaluation", "subject"]
 
 _MEAN = "mean"
-_CANNOT = "cannot tell"
-_NOTHING = "no number"
-_ROWS_MAX = 36
 _NAMES_MAX = 4
 _CARDS_MAX = 12
 _TRAINED = Badge("†", "fair")
-_LEADS: Mapping[str, Badge] = {
-    "better": Badge("better", "good"),
-    "worse": Badge("worse", "plain"),
-    "open": Badge("open", "fair"),
-}
-_IS: Mapping[str, Badge] = {
-    "better": Badge("more", "plain"),
-    "worse": Badge("less", "plain"),
-    "open": Badge("open", "fair"),
-}
-_GATES: Mapping[str, tuple[str, Badge]] = {
-    "deploy": ("Yes, deploy", Badge("deploy", "good")),
-    "keep": ("No, keep", Badge("keep", "bad")),
-    "cannot tell": ("The log cannot tell", Badge("cannot tell", "fair")),
-}
 _WEEK = {"day", "week"}
 
 
 def of_evaluation(result: Evaluation) -> Page:
     """Return the report of an evaluation."""
-    result = _withheld(result)
-    telling = _Telling(result)
+    telling = Telling(result)
     return Page(
         title=f"Evaluation of {result.log.path}",
         kicker="What other policies would have earned",
-        subject=_subject(result.log),
+        subject=subject(result.log),
         headline=telling.headline(),
         badges=tuple(telling.badges()),
         leads=closed([*telling.values_in_words(), *telling.needed()]),
         cards=tuple(telling.cards()),
         sections=tuple(telling.sections()),
         asked=tuple(telling.asked()),
-        definitions=telling.definitions(),
-        format=result.format,
-    )
-
-
-def of_comparison(result: Comparison) -> Page:
-    """Return the report of a comparison."""
-    result = msgspec.structs.replace(
-        result,
-        evaluation=_withheld(result.evaluation),
-        differences=tuple(withheld(d, d.verdict) for d in result.differences),
-    )
-    telling = _Telling(result.evaluation)
-    comparing = _Comparing(result)
-    return Page(
-        title=f"Comparison on {result.evaluation.log.path}",
-        kicker="Which policy is better",
-        subject=_subject(result.evaluation.log),
-        headline=comparing.headline(),
-        badges=tuple(comparing.badges()),
-        leads=closed([*comparing.leads(), *telling.needed()]),
-        cards=tuple(telling.cards()),
-        sections=(
-            *comparing.sections(),
-            *telling.sections(),
-        ),
-        asked=(*comparing.asked(), *telling.asked()),
         definitions=telling.definitions(),
         format=result.format,
     )
@@ -133,7 +86,8 @@ def _withheld(result: Evaluation) -> Evaluation:
     )
 
 
-def _subject(log: LogSummary) -> str:
+def subject(log: LogSummary) -> str:
+    """Say which log it is, and how much of it there is."""
     noun = "decision" if log.rewarded == 1 else "decisions"
     users = "user" if log.users == 1 else "users or accounts"
     return f"{log.path}: {log.rewarded:,} {noun} of {log.users:,} {users}{_when(log)}"
@@ -146,10 +100,15 @@ def _when(log: LogSummary) -> str:
     return f", {first}" if first == last else f", {first} to {last}"
 
 
-class _Telling:
-    """Says what an evaluation tells."""
+class Telling:
+    """Says what an evaluation tells.
+
+    Args:
+        result: The evaluation.
+    """
 
     def __init__(self, result: Evaluation) -> None:
+        result = _withheld(result)
         self._result = result
         self._series = {one.name: at for at, one in enumerate(result.policies)}
         self._by = {one.name: one.estimator for one in result.policies}
@@ -170,6 +129,7 @@ class _Telling:
     # --- In words -----------------------------------------------------------------
 
     def headline(self) -> str:
+        """Say of which policies the log can tell."""
         told = self._named("usable")
         weak, untold = self._named("weak"), self._named("unusable")
         if not untold and not weak:
@@ -199,6 +159,7 @@ class _Telling:
                 yield Badge(of, badge(verdict).tone)
 
     def values_in_words(self) -> Iterator[str]:
+        """Say which usable value is the highest."""
         places = self._places[self._first]
         found = [self._result.of(name) for name in self._named("usable")]
         if len(found) < 2:
@@ -236,6 +197,7 @@ class _Telling:
         return [one.name for one in self._result.policies if one.verdict == verdict]
 
     def cards(self) -> Iterator[Card]:
+        """Yield the policies at a glance, unless there are too many."""
         places = self._places[self._first]
         if len(self._result.policies) > _CARDS_MAX:
             return
@@ -249,7 +211,7 @@ class _Telling:
             )
             yield Card(
                 name=one.name + (" †" if one.trained_on_log else ""),
-                value=fixed(value.value, places) if told else _NOTHING,
+                value=fixed(value.value, places) if told else NOTHING,
                 unit=f"{self._first} a decision" if told else "",
                 detail=detail,
                 badge=badge(one.verdict),
@@ -259,6 +221,7 @@ class _Telling:
     # --- Values -------------------------------------------------------------------
 
     def sections(self) -> Iterator[Section]:
+        """Yield values, parts of the log, quantiles, and diagnostics."""
         yield Section(
             id="values",
             title="What each policy earns",
@@ -329,7 +292,7 @@ class _Telling:
     ) -> Forest:
         objective = values[0].objective
         places = self._places[objective]
-        axis = _axis_of(values)
+        axis = axis_of(values)
         rows: list[Mark] = []
         before = ""
         for value in values:
@@ -346,7 +309,7 @@ class _Telling:
                     value.high,
                     name="" if name == before else name,
                     about=value.policy if value.by else value.estimator,
-                    value=fixed(value.value, places) if told else _NOTHING,
+                    value=fixed(value.value, places) if told else NOTHING,
                     interval=interval(value.low, value.high, places)
                     if told
                     else _enough(value),
@@ -363,7 +326,7 @@ class _Telling:
             rows=tuple(rows),
             ticks=tuple(axis.ticks()),
             reference=self._reference(objective, axis),
-            is_folded=len(rows) > _ROWS_MAX,
+            is_folded=len(rows) > ROWS_MAX,
         )
 
     def _main(self, value: Value) -> str:
@@ -427,7 +390,7 @@ class _Telling:
     def _windows(self, caption: str, values: Sequence[Value]) -> Iterator[Chart]:
         """Yield a chart for each policy that there is a number of, all on one axis."""
         across = sorted({value.group for value in values})
-        upwards = _axis_of(values)
+        upwards = axis_of(values)
         places = self._places[values[0].objective]
         for one in self._result.policies:
             mine = [value for value in values if value.policy == one.name]
@@ -462,7 +425,7 @@ class _Telling:
                         (
                             value.group,
                             fixed(value.value, places),
-                            _CANNOT
+                            CANNOT
                             if value.value is None
                             else interval(value.low, value.high, places),
                             count(value.n),
@@ -487,7 +450,7 @@ class _Telling:
                     q.high,
                     name="" if at and found[at - 1].policy == q.policy else q.policy,
                     about=f"{q.quantile:g}",
-                    value=_NOTHING if q.value is None else ordinary(q.value),
+                    value=NOTHING if q.value is None else ordinary(q.value),
                     interval=_quantile_ends(q),
                     badges=(badge(q.verdict),),
                     series=self._series[q.policy],
@@ -505,6 +468,7 @@ class _Telling:
     # --- What was asked -----------------------------------------------------------
 
     def asked(self) -> Iterator[tuple[str, str]]:
+        """Yield what was asked, of which log."""
         log, question = self._result.log, self._result.question
         yield "log", f"{log.path} ({log.format})"
         yield "decisions", f"{log.decisions:,}, of which {log.rewarded:,} have a reward"
@@ -528,6 +492,7 @@ class _Telling:
             yield "users fall into", f"{question.folds} parts for policies that learn"
 
     def definitions(self) -> tuple[tuple[str, str], ...]:
+        """Return what the words of the report mean."""
         return (
             *meanings("value", "interval", "usable", "weak", "unusable"),
             *meanings("weight", "ESS", "untried", "propensity", "mean"),
@@ -535,158 +500,10 @@ class _Telling:
         )
 
 
-class _Comparing:
-    """Says what a comparison tells beside its evaluation."""
-
-    def __init__(self, result: Comparison) -> None:
-        self._result = result
-        self._question = result.evaluation.question
-        self._first = self._question.objectives[0]
-        self._series = {
-            one.name: at for at, one in enumerate(result.evaluation.policies)
-        }
-        self._firsts = [o for o in result.differences if o.objective == self._first]
-
-    def badges(self) -> Iterator[Badge]:
-        """Yield whether there is a winner, whether the log can tell, and the gate's."""
-        named = self._result.winner is not None
-        yield Badge("winner" if named else "no winner", "good" if named else "fair")
-        yield badge(worst(one.verdict for one in self._firsts))
-        if self._result.gate is not None:
-            yield _GATES[self._result.gate.verdict][1]
-
-    def headline(self) -> str:
-        result = self._result
-        over, winner = result.over, result.winner
-        if winner == over:
-            others = "the other policy" if len(self._firsts) == 1 else "all others"
-            return f"{over} is the best: {others} earn{self._s()} less."
-        if winner is not None:
-            one = next(o for o in self._firsts if o.policy == winner)
-            return f"{winner} earns {_how_much(one)} than {over}."
-        if result.better:
-            are = "are" if len(result.better) > 1 else "is"
-            return (
-                f"{among(result.better)} {are} better than {over}; which of all is the"
-                " best the log cannot tell."
-            )
-        if len(self._firsts) == 1:
-            other = self._firsts[0].policy
-            return f"The log cannot tell which is better, {other} or {over}."
-        return "The log cannot tell which policy is better."
-
-    def _s(self) -> str:
-        return "s" if len(self._firsts) == 1 else ""
-
-    def leads(self) -> Iterator[str]:
-        gate = self._result.gate
-        if gate is not None:
-            words, _ = _GATES[gate.verdict]
-            kept = f" {gate.over}" if gate.verdict == "keep" else ""
-            reasons = "; ".join(gate.reasons)
-            yield f"Deploy {gate.promote} over {gate.over}? {words}{kept}: {reasons}"
-        for one in self._firsts:
-            if one.lead == "open" and one.rows_to_tell is not None:
-                yield (
-                    f"About {roughly(one.rows_to_tell)} decisions like these would tell"
-                    f" {one.policy} from {one.over}, if the difference is what it seems"
-                )
-        if self._result.daily:
-            yield "Intervals hold however often this is looked at"
-
-    def sections(self) -> Iterator[Section]:
-        gate = self._result.gate
-        if gate is not None:
-            yield Section(
-                id="gate",
-                title=f"Whether to deploy {gate.promote} over {gate.over}",
-                blocks=(_gate(gate),),
-            )
-        doubts: dict[Verdict, list[str]] = {}
-        for one in self._result.differences:
-            of = f"{one.policy} over {one.over}"
-            doubts.setdefault(one.verdict, []).extend(f"{of}: {d}" for d in one.doubts)
-        yield Section(
-            id="differences",
-            title=f"What each earns more than {self._result.over}",
-            intro=DIFFERENCES,
-            blocks=(
-                *(self._forest(name) for name in self._question.objectives),
-                *(
-                    Words(lines=closed(lines), badge=badge(verdict))
-                    for verdict, lines in doubts.items()
-                    if lines
-                ),
-            ),
-        )
-
-    def _forest(self, objective: str) -> Forest:
-        found = [o for o in self._result.differences if o.objective == objective]
-        is_first = objective == self._first
-        axis = _axis_of(found, more=(0.0,))
-        places = decimals(
-            one.high - one.low
-            for one in found
-            if one.low is not None and one.high is not None
-        )
-        leads = _LEADS if is_first else _IS
-        rows = tuple(
-            Mark.on(
-                axis,
-                one.value,
-                one.low,
-                one.high,
-                name=one.policy,
-                about=one.estimator,
-                value=_NOTHING
-                if one.value is None
-                else fixed(one.value, places, signed=True),
-                interval=_CANNOT
-                if one.value is None
-                else interval(one.low, one.high, places, signed=True),
-                badges=(leads[one.lead], badge(one.verdict)),
-                series=self._series[one.policy],
-                is_weak=one.verdict == "weak",
-            )
-            for one in found
-        )
-        confidence = percent(self._question.confidence)
-        return Forest(
-            caption=f"{objective.capitalize()} a decision above {self._result.over}",
-            heads=("policy, estimator", "difference", f"{confidence} interval"),
-            rows=rows,
-            ticks=tuple(axis.ticks()),
-            reference=Tick(axis.place(0.0), "no difference"),
-        )
-
-    def asked(self) -> Iterator[tuple[str, str]]:
-        yield "compared with", self._result.over
-        if self._result.daily:
-            yield "intervals", "hold however often they are looked at"
-
-
 # --- Helpers ----------------------------------------------------------------------
 
 
-def _gate(found: Gate) -> Panel:
-    words, mark = _GATES[found.verdict]
-    settings = found.settings
-    stats = [Stat(name="it must earn more than", value=f"{settings.gain_min:g}")]
-    if settings.dismissals_rise_max is not None:
-        most = f"{settings.dismissals_rise_max:g}"
-        stats.append(Stat(name="dismissals may rise by", value=most))
-    stats.append(Stat(name="for certain, which is", value=percent(settings.confidence)))
-    kept = f" {found.over}" if found.verdict == "keep" else ""
-    return Panel(
-        title=f"{words}{kept}",
-        about="What was asked for is of a decision.",
-        badge=mark,
-        stats=tuple(stats),
-        words=said(found.reasons),
-    )
-
-
-def _axis_of(found: Iterable[Value | Difference], more: Iterable[float] = ()) -> Axis:
+def axis_of(found: Iterable[Value | Difference], more: Iterable[float] = ()) -> Axis:
     """Return an axis with room for what is usable, and every number.
 
     A weak interval may be many times as wide as the others, which would be dots beside
@@ -707,27 +524,20 @@ def _short(names: Sequence[str], before: str = "") -> str:
 
 def _enough(value: Value) -> str:
     if value.rows_needed is None:
-        return _CANNOT
+        return CANNOT
     return f"about {roughly(value.rows_needed)} would do"
 
 
 def _quantile_ends(found: Quantile) -> str:
     if found.value is None or found.low is None or found.high is None:
-        return _CANNOT
+        return CANNOT
     return f"{ordinary(found.low)} to {ordinary(found.high)}"
-
-
-def _how_much(one: Difference) -> str:
-    if one.low is None or one.high is None:
-        return f"more {one.objective} a decision"
-    told = interval(one.low, one.high, decimals([one.high - one.low]))
-    return f"{told} more {one.objective} a decision"
 
 
 def _point(value: Value, across: Sequence[str], upwards: Axis, places: int) -> Point:
     at = (across.index(value.group) + 0.5) / len(across) * 100
     if value.value is None:
-        return Point(x=round(at, 3), y=None, label=f"{value.group}: {_CANNOT}")
+        return Point(x=round(at, 3), y=None, label=f"{value.group}: {CANNOT}")
     low = upwards.low if value.low is None else value.low
     high = upwards.high if value.high is None else value.high
     told = interval(value.low, value.high, places)

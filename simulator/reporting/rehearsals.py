@@ -9,6 +9,8 @@ import msgspec
 from simulator.rehearsing import Effect, Figure, Rehearsal
 from simulator.reporting.axes import Axis, Tick
 from simulator.reporting.blocks import (
+    CANNOT,
+    NOTHING,
     Badge,
     Bar,
     Bars,
@@ -37,8 +39,6 @@ from simulator.reporting.words import meanings
 
 __all__ = ["of_rehearsal"]
 
-_CANNOT = "cannot tell"
-_NOTHING = "no number"
 _LEADS: Mapping[str, str] = {
     "better": "The new rules earn more.",
     "worse": "The new rules earn less.",
@@ -142,10 +142,10 @@ def _cards(result: Rehearsal) -> Iterator[Card]:
     for figure in result.figures:
         places = _places(figure)
         told = figure.value is not None
-        detail = interval(figure.low, figure.high, places) if told else _CANNOT
+        detail = interval(figure.low, figure.high, places) if told else CANNOT
         yield Card(
             name=f"{figure.objective}, new rules",
-            value=fixed(figure.value, places) if told else _NOTHING,
+            value=fixed(figure.value, places) if told else NOTHING,
             unit="a decision" if told else "",
             detail=f"{detail}; the log has {fixed(figure.logged, places)}",
             badge=badge(result.verdict),
@@ -174,8 +174,8 @@ def _worth(result: Rehearsal) -> Iterator[Block]:
             figure.low,
             figure.high,
             name="the new rules",
-            value=fixed(figure.value, places) if told else _NOTHING,
-            interval=interval(figure.low, figure.high, places) if told else _CANNOT,
+            value=fixed(figure.value, places) if told else NOTHING,
+            interval=interval(figure.low, figure.high, places) if told else CANNOT,
             badges=(badge(result.verdict),),
             series=1,
             is_weak=result.verdict == "weak",
@@ -215,8 +215,8 @@ def _differences(result: Rehearsal) -> Forest:
                 name=figure.objective,
                 value=fixed(figure.difference, places, signed=True)
                 if told
-                else _NOTHING,
-                interval=interval(*ends, places, signed=True) if told else _CANNOT,
+                else NOTHING,
+                interval=interval(*ends, places, signed=True) if told else CANNOT,
                 badges=(badge(result.verdict),),
                 series=1,
                 is_weak=result.verdict == "weak",
