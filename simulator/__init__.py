@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from simulator.rehearsing import Rehearsal, rehearse
     from simulator.replaying import Replay, replay
+    from simulator.reporting import ReportError, read_result, report
     from simulator.simulating import Simulated, Simulation, player, simulate
     from simulator.sweeping import Sweep, sweep
     from simulator.targets import TargetError
@@ -47,6 +48,7 @@ __all__ = [
     "QuestionError",
     "Rehearsal",
     "Replay",
+    "ReportError",
     "Simulated",
     "Simulation",
     "Source",
@@ -61,9 +63,11 @@ __all__ = [
     "open_log",
     "opportunities",
     "player",
+    "read_result",
     "read_world",
     "rehearse",
     "replay",
+    "report",
     "simulate",
     "sweep",
 ]
@@ -80,6 +84,7 @@ _HOMES = {
     "partition": ("ClusterError",),
     "rehearsing": ("Rehearsal", "rehearse"),
     "replaying": ("Replay", "replay"),
+    "reporting": ("ReportError", "read_result", "report"),
     "targets": ("TargetError",),
     "simulating": ("Simulated", "Simulation", "player", "simulate"),
     "sweeping": ("Sweep", "sweep"),

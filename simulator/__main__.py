@@ -52,6 +52,8 @@ from simulator.rehearsing import rehearse as rehearse_log
 from simulator.remote import Remote, play_remotely
 from simulator.replaying import Different, Replay
 from simulator.replaying import replay as replay_log
+from simulator.reporting import Reportable, read_result
+from simulator.reporting import report as write_report
 from simulator.simulating import WORDS, Simulation, player
 from simulator.simulating import simulate as play_world
 from simulator.surveying import REWARD
@@ -112,6 +114,15 @@ JSONOption = Annotated[
     Path | None,
     typer.Option(
         "--json", metavar="FILE", help="Also write the result to a file, as JSON."
+    ),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Also write a report: one page with plots, in a file that needs nothing"
+        " else.",
     ),
 ]
 AnyLogArgument = Annotated[
@@ -301,6 +312,7 @@ def rehearse(
     ] = 1.0,
     confidence: ConfidenceOption = 0.95,
     json: JSONOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Say what would have been under other rules.
 
@@ -329,6 +341,7 @@ def rehearse(
         )
     print_rehearsal(result, _out, time.perf_counter() - started)
     _write(json, result)
+    _report(report, result)
     _end(result.verdict)
 
 
@@ -490,6 +503,7 @@ def evaluate(
         ),
     ] = None,
     json: JSONOption = None,
+    report: ReportOption = None,
     confidence: ConfidenceOption = 0.95,
     interval: IntervalOption = "default",
     split: SplitOption = None,
@@ -541,6 +555,7 @@ def evaluate(
         )
     print_evaluation(result, _out)
     _write(json, result)
+    _report(report, result)
     _end(result.verdict)
 
 
@@ -596,6 +611,7 @@ def compare(
     estimator: EstimatorOption = None,
     objective: ObjectiveOption = None,
     json: JSONOption = None,
+    report: ReportOption = None,
     confidence: ConfidenceOption = 0.95,
     split: SplitOption = None,
     train_until: TrainUntilOption = None,
@@ -650,6 +666,7 @@ def compare(
         )
     print_comparison(result, _out)
     _write(json, result)
+    _report(report, result)
     if result.gate is not None:
         raise typer.Exit(_GATE[result.gate.verdict])
     if result.winner is None:
@@ -682,6 +699,7 @@ def simulate(
         ),
     ] = None,
     json: JSONOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Play a world of simulated users whose tastes are known.
 
@@ -698,6 +716,8 @@ def simulate(
     if server is not None:
         if policy or out:
             _fail("--server decides by its own policy, and keeps the log itself")
+        if report is not None:
+            _fail("there is no report of what a server did: use --json")
         with _told(), _progress() as watcher:
             remote = play_remotely(
                 read_world(world, seed),
@@ -724,6 +744,7 @@ def simulate(
             results.append(found.result)
     print_simulations(results, _out)
     _write(json, results)
+    _report(report, results)
 
 
 @app.command()
@@ -749,6 +770,7 @@ def sweep(
     days: DaysOption = None,
     confidence: ConfidenceOption = 0.95,
     json: JSONOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Play a world with several policies, settings and seeds.
 
@@ -773,6 +795,40 @@ def sweep(
         )
     print_sweep(result, _out)
     _write(json, result)
+    _report(report, result)
+
+
+@app.command("report")
+def report_result(
+    result: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULT",
+            help="What evaluate, compare, rehearse, simulate or sweep wrote by --json.",
+        ),
+    ],
+    page: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.html",
+            help="Where to; a file that is there is replaced.",
+        ),
+    ],
+) -> None:
+    """Make a report of a result that was stored.
+
+    A report is one page with the conclusion in words, plots, tables, and what words
+    mean. It is one file that loads nothing and runs nothing, and can be read on a phone
+    or printed. The same result makes the same file, also by --report of the command
+    that found it. Ends with status 2 if the result cannot be read, or there is no
+    report of such a result.
+
+    \b
+    Examples:
+      opportune-simulator report out.json report.html
+    """  # noqa: D301 - as above
+    with _told():
+        write_report(read_result(result), page)
 
 
 @app.command("check-log")
@@ -978,6 +1034,12 @@ def _write(
         path.write_bytes(text)
     except OSError as error:
         _fail(f"{path}: cannot be written: {error.strerror}")
+
+
+def _report(path: Path | None, result: Reportable) -> None:
+    if path is not None:
+        with _told():
+            write_report(result, path)
 
 
 @contextmanager
