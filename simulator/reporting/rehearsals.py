@@ -123,6 +123,12 @@ def _leads(result: Rehearsal) -> Iterator[str]:
         )
         more = fixed(figure.difference, places, signed=True)
         yield f"{figure.objective.capitalize()}: {more} a decision, {told}"
+        if result.known < 1.0 and None not in (figure.alike_low, figure.alike_high):
+            alike = interval(figure.alike_low, figure.alike_high, places, signed=True)
+            yield (
+                f"{figure.objective.capitalize()}: {alike} more, if what was never"
+                " tried is like what was tried in its segment"
+            )
     yield from result.doubts
     left = result.diverged / result.roots if result.roots else 0.0
     yield f"{share(left)} of the users or accounts leave the log"
@@ -269,6 +275,7 @@ def _effects(effects: tuple[Effect, ...]) -> Table:
                 effect.gate,
                 _CHANGES[effect.change],
                 count(effect.decisions),
+                count(effect.roots),
                 count(effect.actions),
                 f"{about}{fixed(effect.choices, 1)}",
                 *worth,
@@ -277,7 +284,7 @@ def _effects(effects: tuple[Effect, ...]) -> Table:
     return Table(
         caption="Gates",
         heads=(
-            *("gate", "now", "decisions", "actions", "choices", "reward"),
+            *("gate", "now", "decisions", "users", "actions", "choices", "reward"),
             "dismissed",
         ),
         rows=tuple(rows),

@@ -190,6 +190,8 @@ def rehearsal() -> Rehearsal:
                 difference=-0.0216,
                 difference_low=-0.0291,
                 difference_high=-0.0007,
+                alike_low=-0.0251,
+                alike_high=-0.0183,
             ),
         ),
         effects=(
@@ -197,6 +199,7 @@ def rehearsal() -> Rehearsal:
                 gate="offer_cap",
                 change="allowed",
                 decisions=658,
+                roots=211,
                 actions=658,
                 choices=59.9,
                 reward=17.73,
@@ -365,7 +368,13 @@ def test_numbers_of_what_is_unusable_are_withheld_whoever_wrote_them(
         for truth in simulations[0].estimates
     ]
     figures = [
-        msgspec.structs.replace(one, difference=765_432.1, **loud)
+        msgspec.structs.replace(
+            one,
+            difference=765_432.1,
+            alike_low=765_432.1,
+            alike_high=765_432.1,
+            **loud,
+        )
         for one in rehearsal.figures
     ]
 
@@ -571,6 +580,7 @@ def test_a_rehearsal_says_what_the_new_rules_earn(rehearsal: Rehearsal) -> None:
     assert found.heads[0] == "The new rules earn less."
     assert "0.044 0.034 to 0.065" in found.row("the new rules")
     assert "≈ 59.9 ≈ 17.7 —" in found.row("offer_cap")
+    assert "−0.025 to −0.018 more, if what was never tried is like" in found.text
     assert "74.0\u00a0%" in found.text
 
 
