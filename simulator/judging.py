@@ -289,7 +289,7 @@ class _Judging:
             ),
         )
         if found is None or not found.rewarded:
-            raise self._nothing()
+            raise self._nothing(empty=found is None or not found.decisions)
         if {"day", "week"} & set(question.by) and not np.isfinite(found.times_ms[0]):
             raise QuestionError("the log has no times to cut it by day or week")
         return found
@@ -333,7 +333,7 @@ class _Judging:
             raise self._nothing()
         return [moments.solve(names=model.names) for moments in found.each]
 
-    def _nothing(self) -> LogError:
+    def _nothing(self, *, empty: bool = False) -> LogError:
         path, split = self._source.path, self._question.split
         if split is not None:
             return LogError(
@@ -343,11 +343,15 @@ class _Judging:
             )
         if self._until_ms is not None:
             return LogError(path, "nothing was decided after train_until")
-        return LogError(
-            path,
-            "no decision has a reward yet: rewards come from ReportOutcome, some"
-            " of them only when [rewards] wait is over",
-        )
+        if empty:
+            return LogError(path, "there are no decisions")
+        problem = "no decision has a reward yet"
+        if self._source.format == "server":
+            problem += (
+                ": rewards come from ReportOutcome, some of them only when [rewards]"
+                " wait is over"
+            )
+        return LogError(path, problem)
 
 
 def _surveyed(
