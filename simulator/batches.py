@@ -112,10 +112,8 @@ class Batch:
         if not len(self):
             return np.zeros(0)
         if not self.complete:
-            counted: FloatArray = np.bincount(self.rows, values, len(self)).astype(
-                float
-            )
-            return counted
+            counted = np.bincount(self.rows, values, len(self))
+            return counted.astype(float)
         sums: FloatArray = np.add.reduceat(values, self.feedback.offsets[:-1])
         return sums
 
