@@ -17,6 +17,8 @@ prints a table, and writes build/bench/worlds.json: for each world and policy
 and for each number of users the decisions of a log, on average over seeds, and of the
 estimate the root of the mean squared error, how wide its interval is, and how often
 that held the truth.
+
+It ends with status 1 if the default policy earns no more than chance in a world.
 """
 
 from __future__ import annotations
@@ -132,6 +134,14 @@ def main(
     path.write_text(json.dumps(found, indent=2) + "\n")
     _out.print(summary(found["machine"]))
     _out.print(f"Written to {path}.")
+    missed = [
+        name
+        for name, policies in found["worlds"].items()
+        if policies["default"]["expected"] <= policies["uniform"]["expected"]
+    ]
+    if missed:
+        _out.print(f"The default learned nothing that pays in: {', '.join(missed)}.")
+        raise typer.Exit(1)
 
 
 def _print_worlds(worlds: dict[str, dict[str, dict[str, float]]]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simulator.rehearsing import Rehearsal, rehearse
     from simulator.replaying import Replay, replay
     from simulator.simulating import Simulated, Simulation, player, simulate
+    from simulator.slates import SlateValue, evaluate_slates
     from simulator.sweeping import Sweep, sweep
     from simulator.targets import TargetError
     from simulator.worlds import World, WorldError, read_world
@@ -40,6 +41,7 @@ __all__ = [
     "Replay",
     "Simulated",
     "Simulation",
+    "SlateValue",
     "Source",
     "Sweep",
     "TargetError",
@@ -48,6 +50,7 @@ __all__ = [
     "WorldError",
     "compare",
     "evaluate",
+    "evaluate_slates",
     "open_log",
     "player",
     "read_world",
@@ -68,6 +71,7 @@ _HOMES = {
     "rehearsing": ("Rehearsal", "rehearse"),
     "replaying": ("Replay", "replay"),
     "targets": ("TargetError",),
+    "slates": ("SlateValue", "evaluate_slates"),
     "simulating": ("Simulated", "Simulation", "player", "simulate"),
     "sweeping": ("Sweep", "sweep"),
     "worlds": ("World", "WorldError", "read_world"),
