@@ -20,6 +20,7 @@ from policies.estimators import ESTIMATORS, Estimator, mrdr_weights, named
 from policies.intervals import KINDS
 from policies.model import FloatArray, Split
 from policies.reward_model import Moments, RewardModel
+from simulator.balancing import Balancing, Sampled, sampled
 from simulator.batches import Batch
 from simulator.candidates import Candidate, Training, candidates, targets
 from simulator.feedback import Feedback
@@ -55,6 +56,7 @@ _PROVIDED = {
     "target_values",
     "targets",
     "cluster_weights",
+    "balanced_weights",
     "draws",
     "loggers",
 }
@@ -320,6 +322,9 @@ class _Judging:
         robust: Sequence[RewardModel] = ()
         if "mrdr" in names and model is not None:
             robust = self._robust(asked, model)
+        balancing: Sequence[Balancing] = ()
+        if any("balanced_weights" in _kind(name).needs for name in names):
+            balancing = self._balancing(asked, [*sorted(found.chosen), UNSEEN])
         return Plan(
             targets=asked,
             objectives=question.objectives,
@@ -329,6 +334,7 @@ class _Judging:
             kinds=any("cluster_weights" in _kind(name).needs for name in names),
             model=model,
             robust=robust,
+            balancing=balancing,
             folds=_MODEL_FOLDS,
             ranges=found.ranges,
             by=question.by,
@@ -347,6 +353,18 @@ class _Judging:
         if found is None:
             raise self._nothing()
         return [moments.solve(names=model.names) for moments in found.each]
+
+    def _balancing(
+        self, asked: Sequence[Target], names: Sequence[str]
+    ) -> Sequence[Balancing]:
+        """Learn what tells the decisions of each target from those of the log."""
+        found = self._runner.fold(
+            self._read("balancing", rewarded=True),
+            partial(_sampled, targets=asked, names=names),
+        )
+        if found is None:
+            raise self._nothing()
+        return found.solve()
 
     def _nothing(self, *, empty: bool = False) -> LogError:
         path, split = self._source.path, self._question.split
@@ -377,6 +395,12 @@ def _surveyed(
 
 def _tallied(part: Feedback, *, plan: Plan) -> Tally:
     return tally(Batch(part), plan)
+
+
+def _sampled(
+    part: Feedback, *, targets: Sequence[Target], names: Sequence[str]
+) -> Sampled:
+    return sampled(Batch(part), targets, names)
 
 
 def _columns(wanted: Sequence[Candidate], question: Question) -> frozenset[str] | None:

@@ -20,6 +20,7 @@ from policies.estimators.embedding import cluster_weights
 from policies.intervals import Sums
 from policies.model import FloatArray
 from policies.reward_model import RewardModel
+from simulator.balancing import Balancing
 from simulator.batches import Batch, BatchError
 from simulator.feedback import Feedback
 from simulator.surveying import column_of, contexts_of
@@ -80,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         kinds: Whether some weigh kinds of actions, which are their offers.
         model: The reward model; none without one.
         robust: By target, a reward model for `mrdr`; empty where nobody asked.
+        balancing: By target, what gives balanced weights; empty likewise.
         folds: Into how many folds the users fall, by which the model was learned.
         ranges: By objective, the smallest and the largest of the log.
         by: What to cut the log by, beside the whole of it.
@@ -95,6 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     kinds: bool = False
     model: RewardModel | None
     robust: Sequence[RewardModel] = ()
+    balancing: Sequence[Balancing] = ()
     folds: int
     ranges: Mapping[str, tuple[float, float]]
     by: Sequence[By] = ()
@@ -231,6 +234,7 @@ class _Asked:
     ) -> None:
         part = batch.feedback
         self._batch, self._plan, self._answer = batch, plan, answer
+        self._balanced: FloatArray | None = None
         self._observed = isinstance(target, Logged)
         self._counts = part.counts / plan.count_mean if len(part.counts) else None
         self.untried = np.zeros(len(part))
@@ -243,6 +247,9 @@ class _Asked:
             self._weight_max = count_max
             return
         self._weights = answer.taken / part.propensities
+        if plan.balancing:
+            at = plan.targets.index(target)
+            self._balanced = plan.balancing[at].weights(batch)
         if answer.eligible is None or np.isnan(part.probabilities).any():
             return
         logged = part.probabilities
@@ -332,6 +339,11 @@ class _Asked:
             target_values=values,
             targets=self._answer.taken,
             cluster_weights=self._kinds(),
+            balanced_weights=(
+                self._balanced
+                if scale is None or self._balanced is None
+                else self._balanced * scale
+            ),
             draws=self._batch.draws,
             loggers=part.loggers.astype(np.intp) if len(part.loggers) else None,
         )
