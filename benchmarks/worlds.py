@@ -45,7 +45,7 @@ __all__ = ["errors", "played"]
 _FOLDER = Path("build/bench")
 _POLICIES = ("silent", "uniform", "default", "oracle")
 _FIGURES = ("decisions", "shown", "accepts", "expected", "regret", "trust", "value")
-_SIZES = (25, 100, 400, 1600)
+_SIZES = (250, 500, 1_000, 2_000)
 _LOGGED = "calm"
 _LOGGED_DAYS = 5.0
 _out = Console(highlight=False, width=120)
@@ -114,7 +114,7 @@ def main(
     *,
     users: Annotated[int | None, typer.Option(min=1, help="How many users.")] = None,
     days: Annotated[float | None, typer.Option(help="How many days.")] = None,
-    seeds: Annotated[int, typer.Option(min=0, help="How many logs a size.")] = 20,
+    seeds: Annotated[int, typer.Option(min=0, help="How many logs a size.")] = 12,
 ) -> None:
     """Play worlds, and compare estimates with the truth."""
     named = worlds or list(presets())

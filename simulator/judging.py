@@ -51,15 +51,6 @@ _MODEL_FOLDS = 5
 _MODEL_DIM = 64
 _STEPS_MAX = 200
 _AUTO = "@auto"
-_PROVIDED = {
-    "logged_values",
-    "target_values",
-    "targets",
-    "cluster_weights",
-    "balanced_weights",
-    "draws",
-    "loggers",
-}
 _GROUPS = ("segment", "day", "week", "logger")
 
 
@@ -455,7 +446,7 @@ def _needs_model(name: str) -> bool:
 
 
 def _check_estimator(name: str) -> None:
-    """Refuse an estimator that there is not, or that a log is not enough for."""
+    """Refuse an estimator that there is not, or that has nothing to choose."""
     try:
         if name.endswith(_AUTO):
             tuned = named(name.removesuffix(_AUTO))
@@ -465,12 +456,6 @@ def _check_estimator(name: str) -> None:
             named(name)
     except ValueError as error:
         raise QuestionError(str(error)) from None
-    lacking = set(_kind(name).needs) - _PROVIDED
-    if lacking:
-        raise QuestionError(
-            f"{name} needs {', '.join(sorted(lacking))}, which is not in a log: use"
-            " policies.estimators from Python"
-        )
 
 
 def _steps(found: Survey, question: Question) -> Mapping[str, FloatArray]:

@@ -159,8 +159,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
             summed, and of how many decisions.
         steps: By target and objective, the sums for the shares up to each step.
         actions: By target and action, how much it would choose of it, summed.
-        diagnostics: By target, what may be wrong with the log for it, by the first
-            objective.
+        diagnostics: By target and objective, what may be wrong with the log for it.
         whole: By target and objective, the rows themselves, with their keys, for
             estimators that look at all of them at once.
     """
@@ -170,7 +169,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     untried: dict[Cell, FloatArray]
     steps: dict[Cell, Sums]
     actions: dict[tuple[int, str], float]
-    diagnostics: dict[int, Diagnostics]
+    diagnostics: dict[Cell, Diagnostics]
     whole: dict[Cell, Whole]
 
     def __add__(self, other: Tally) -> Tally:
@@ -220,9 +219,9 @@ def tally(batch: Batch, plan: Plan) -> Tally:
         for objective, expected in zip(plan.objectives, predictions, strict=True):
             cell = Cell(at, objective)
             asked.sum_up(cell, expected, groups, found)
-        if len(part):
-            diagnostics = asked.diagnosed(plan.objectives[0], predictions[0], chances)
-            found.diagnostics[at] = diagnostics
+            if len(part):
+                diagnostics = asked.diagnosed(objective, expected, chances)
+                found.diagnostics[cell] = diagnostics
     return found
 
 
@@ -449,7 +448,7 @@ def _codes(part: Feedback, by: By) -> tuple[list[str], NDArray[np.intp]]:
             return [str(name) or "(none)" for name in found], codes
         case "logger":
             found, codes = np.unique(part.loggers, return_inverse=True)
-            return [part.policies[code] for code in found], codes
+            return [part.policies[code] or "(none)" for code in found], codes
     days = part.times_ms // _DAY_MS
     if by == "week":
         days = days - (days + _WEEKDAY) % 7

@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from policies.estimators import target_values
+from simulator import Parts
 from simulator.__main__ import app
 from simulator.logs import open_log
+from simulator.logs.writing import write_log
+from tests.simulator import logged
 
 ACTIONS = ("tea", "jam", "日本")
 
@@ -191,6 +195,25 @@ def test_a_log_of_no_rows_says_so(tmp_path: Path) -> None:
     assert "there are no decisions" in said(run("evaluate", path, "-p", "logged"))
     assert "there are no decisions" in said(run("compare", path, "logged", "uniform"))
     assert run("check-log", path).exit_code == 1
+
+
+def test_an_objective_of_which_nothing_came_leaves_others_in_peace(
+    tmp_path: Path,
+) -> None:
+    part = logged.log(500)
+    nothing = {"never": np.zeros(500), **part.objectives}
+    part = msgspec.structs.replace(part, objectives=nothing, policies=[""])
+    write_log(Parts([part]), tmp_path / "log.parquet")
+
+    answer = run(
+        *("evaluate", tmp_path / "log.parquet", "-p", "logged", "--by", "logger"),
+        *("--objective", "never", "--objective", "accepted"),
+    )
+
+    lines = [line for line in answer.output.splitlines() if "│ accepted" in line]
+    assert any("usable" in line and "unusable" not in line for line in lines)
+    assert "logged, never (mean): 0 decisions earned anything" in said(answer)
+    assert "(none)" in answer.output
 
 
 # --- What cannot be ---------------------------------------------------------------
