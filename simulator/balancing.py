@@ -48,7 +48,7 @@ class Balancing(NamedTuple):
         part = batch.feedback
         features = design(contexts_of(part), _HASHER)
         theta = self.theta[_places(batch, self.names)[part.chosen]]
-        odds = np.einsum("nd,nd->n", features, theta)
+        odds = (features * theta).sum(axis=1)
         return np.asarray(np.exp(np.clip(odds, -_LOG_ODDS_MAX, _LOG_ODDS_MAX)))
 
 
