@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from simulator.replaying import Replay, replay
     from simulator.reporting import ReportError, read_result, report
     from simulator.simulating import Simulated, Simulation, player, simulate
+    from simulator.slates import SlateValue, evaluate_slates
     from simulator.sweeping import Sweep, sweep
     from simulator.targets import TargetError
     from simulator.worlds import World, WorldError, read_world
@@ -51,6 +52,7 @@ __all__ = [
     "ReportError",
     "Simulated",
     "Simulation",
+    "SlateValue",
     "Source",
     "Sweep",
     "TargetError",
@@ -59,6 +61,7 @@ __all__ = [
     "WorldError",
     "compare",
     "evaluate",
+    "evaluate_slates",
     "gates",
     "open_log",
     "opportunities",
@@ -86,6 +89,7 @@ _HOMES = {
     "replaying": ("Replay", "replay"),
     "reporting": ("ReportError", "read_result", "report"),
     "targets": ("TargetError",),
+    "slates": ("SlateValue", "evaluate_slates"),
     "simulating": ("Simulated", "Simulation", "player", "simulate"),
     "sweeping": ("Sweep", "sweep"),
     "worlds": ("World", "WorldError", "read_world"),

@@ -387,7 +387,7 @@ class _Estimating:
         self._plan = judged.plan
         self._tally = judged.tally
         self._diagnoses = {
-            at: found.diagnose() for at, found in judged.tally.diagnostics.items()
+            cell: found.diagnose() for cell, found in judged.tally.diagnostics.items()
         }
 
     # --- Values -------------------------------------------------------------------
@@ -490,7 +490,7 @@ class _Estimating:
             doubts.append(f"the log never tries {untried:.1%} of what it would do")
             hopeless = untried > _SETTINGS.untried_refused
             verdict = worse(verdict, "unusable" if hopeless else "weak")
-        diagnosis = self._diagnoses[cell.target]
+        diagnosis = self._diagnoses[Cell(cell.target, cell.objective)]
         if not cell.by:
             doubts += diagnosis.doubts
             verdict = worse(verdict, diagnosis.verdict)
@@ -554,8 +554,9 @@ class _Estimating:
         )
 
     def _diagnostics(self, at: int) -> Diagnostics:
-        found = self._tally.diagnostics[at]
-        diagnosis = self._diagnoses[at]
+        cell = Cell(at, self._question.objectives[0])
+        found = self._tally.diagnostics[cell]
+        diagnosis = self._diagnoses[cell]
         return Diagnostics(
             verdict=diagnosis.verdict,
             doubts=diagnosis.doubts,

@@ -224,16 +224,18 @@ def _number(number: float | None, otherwise: str) -> str:
 
 def _doubts(values: Iterable[Value]) -> Iterator[str]:
     """Say why not to decide on a number, once for all that it is said of."""
+    values = list(values)
+    several = len({value.objective for value in values}) > 1
     doubts: dict[tuple[str, str, str], dict[str, None]] = {}
     needed: dict[str, int] = {}
     for value in values:
+        of = f"{value.policy}, {value.objective}" if several else value.policy
         for doubt in value.doubts:
-            key = (value.verdict, value.policy, doubt)
+            key = (value.verdict, of, doubt)
             doubts.setdefault(key, {})[value.estimator] = None
         if value.rows_needed is not None:
-            most = max(needed.get(value.policy, 0), value.rows_needed)
-            needed[value.policy] = most
-    for (verdict, policy, doubt), estimators in doubts.items():
-        yield f"{verdict.capitalize()}: {policy} ({', '.join(estimators)}): {doubt}."
-    for policy, rows in needed.items():
-        yield f"About {rows:,} decisions like these would do for {policy}."
+            needed[of] = max(needed.get(of, 0), value.rows_needed)
+    for (verdict, of, doubt), estimators in doubts.items():
+        yield f"{verdict.capitalize()}: {of} ({', '.join(estimators)}): {doubt}."
+    for of, rows in needed.items():
+        yield f"About {rows:,} decisions like these would do for {of}."
