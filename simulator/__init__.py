@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simulator.simulating import Simulated, Simulation, player, simulate
     from simulator.sweeping import Sweep, sweep
     from simulator.targets import TargetError
+    from simulator.walking import Walk, walk
     from simulator.worlds import World, WorldError, read_world
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Sweep",
     "TargetError",
     "Value",
+    "Walk",
     "World",
     "WorldError",
     "compare",
@@ -55,6 +57,7 @@ __all__ = [
     "replay",
     "simulate",
     "sweep",
+    "walk",
 ]
 
 _HOMES = {
@@ -70,6 +73,7 @@ _HOMES = {
     "targets": ("TargetError",),
     "simulating": ("Simulated", "Simulation", "player", "simulate"),
     "sweeping": ("Sweep", "sweep"),
+    "walking": ("Walk", "walk"),
     "worlds": ("World", "WorldError", "read_world"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

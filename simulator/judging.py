@@ -30,7 +30,14 @@ from simulator.surveying import REWARD, Survey, column_of, moments_of, survey
 from simulator.tallying import UNSEEN, By, Plan, Tally, tally
 from simulator.targets import Target
 
-__all__ = ["DEFAULT_ESTIMATORS", "Judged", "Question", "QuestionError", "judge"]
+__all__ = [
+    "DEFAULT_ESTIMATORS",
+    "Judged",
+    "Question",
+    "QuestionError",
+    "judge",
+    "opened",
+]
 
 DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 """What is estimated by where nothing is asked for."""
@@ -154,13 +161,13 @@ def judge(
         OpportuneError: If the log, a policy or the cluster cannot be used.
     """
     wanted = candidates(policies)
-    with _opened(log) as source, runner_of(dask) as runner:
+    with opened(log) as source, runner_of(dask) as runner:
         judging = _Judging(source, question, runner, watcher or (lambda *_: None))
         return judging.run(wanted)
 
 
 @contextmanager
-def _opened(log: Any) -> Iterator[Source]:
+def opened(log: Any) -> Iterator[Source]:
     """Open a log, and close it, unless somebody else has opened it."""
     if isinstance(log, Feedback):
         yield Parts([log])
