@@ -500,15 +500,16 @@ def main(
         raise typer.BadParameter(f"there is no {unknown[0]}: {', '.join(ROWS)}")
     machine = describe()
     size = Size(rows=rows, rounds=rounds, share=share)
-    found = {name: ROWS[name](size) for name in wanted}
-    console.print(_table(found))
-    console.print(summary(machine))
     out.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(out.read_text())["rows"] if out.exists() else {}
-    measured = {
-        name: msgspec.to_builtins(one) | {"met": one.met} for name, one in found.items()
-    }
-    out.write_text(json.dumps({"machine": machine, "rows": kept | measured}, indent=1))
+    found: dict[str, Measured] = {}
+    for name in wanted:
+        console.print(f"{name} …")
+        one = found[name] = ROWS[name](size)
+        kept[name] = msgspec.to_builtins(one) | {"met": one.met}
+        out.write_text(json.dumps({"machine": machine, "rows": kept}, indent=1))
+    console.print(_table(found))
+    console.print(summary(machine))
     console.print(f"written to {out}")
 
 
