@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from simulator.slates import SlateValue, evaluate_slates
     from simulator.sweeping import Sweep, sweep
     from simulator.targets import TargetError
+    from simulator.walking import Walk, walk
     from simulator.worlds import World, WorldError, read_world
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Sweep",
     "TargetError",
     "Value",
+    "Walk",
     "World",
     "WorldError",
     "compare",
@@ -73,6 +75,7 @@ __all__ = [
     "report",
     "simulate",
     "sweep",
+    "walk",
 ]
 
 _HOMES = {
@@ -92,6 +95,7 @@ _HOMES = {
     "slates": ("SlateValue", "evaluate_slates"),
     "simulating": ("Simulated", "Simulation", "player", "simulate"),
     "sweeping": ("Sweep", "sweep"),
+    "walking": ("Walk", "walk"),
     "worlds": ("World", "WorldError", "read_world"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

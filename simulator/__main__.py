@@ -59,7 +59,9 @@ from simulator.simulating import simulate as play_world
 from simulator.surveying import REWARD
 from simulator.sweeping import Sweep, seeds_of, settings_of
 from simulator.sweeping import sweep as sweep_worlds
-from simulator.tables import print_comparison, print_evaluation
+from simulator.tables import print_comparison, print_evaluation, print_walk
+from simulator.walking import DEFAULT_EVALUATORS, EVALUATORS, Walk
+from simulator.walking import walk as walk_log
 from simulator.worlds import read_world
 
 __all__ = ["main"]
@@ -674,6 +676,88 @@ def compare(
 
 
 @app.command()
+def walk(
+    log: AnyLogArgument,
+    *,
+    policy: Annotated[
+        list[str],
+        typer.Option(
+            "--policy",
+            "-p",
+            metavar="SETTINGS",
+            help="The path of a settings file with the [policy] that is to learn, as"
+            " often as wanted. WORD=PATH calls it WORD in tables.",
+        ),
+    ],
+    evaluator: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--evaluator",
+            "-e",
+            metavar="NAME",
+            help="What to evaluate by, as often as wanted:"
+            f" {', '.join(EVALUATORS)}. Without it: {', '.join(DEFAULT_EVALUATORS)}.",
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="For completed: which share of a policy's choices to keep, above 0, at"
+            " most 1. Without it, twice the smallest propensity.",
+            show_default=False,
+        ),
+    ] = None,
+    in_order: Annotated[
+        bool,
+        typer.Option(
+            "--in-order",
+            help="For completed: keep the order of the log, where what pleases"
+            " changes.",
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    confidence: ConfidenceOption = 0.95,
+    json: JSONOption = None,
+    format_: FormatOption = None,
+    mapping: MappingOption = None,
+    skip_bad: SkipBadOption = False,
+) -> None:
+    """Say what a policy that goes on learning would have earned from the start.
+
+    It begins with nothing learned, and learns from the rows in which the log did what
+    it would have done. Values are rewards per decision of a run of so many updates.
+    What `evaluate` says of the same settings is of what it has learned in the end.
+
+    Ends with status 0 if every value is usable, 3 if the log cannot tell (weak or
+    unusable), and 2 if the log or a policy cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator walk opportune.db -p opportune.toml
+      opportune-simulator walk log.parquet -p bolder.toml -p calm=calmer.toml
+      opportune-simulator walk events.dsjson -p opportune.toml -e rejection -e dr_ns
+    """  # noqa: D301 - as above
+    with (
+        _told(),
+        open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
+        _progress() as watcher,
+    ):
+        result = walk_log(
+            source,
+            policy,
+            evaluators=evaluator or DEFAULT_EVALUATORS,
+            confidence=confidence,
+            rate=rate,
+            in_order=in_order,
+            seed=seed,
+            watcher=watcher,
+        )
+    print_walk(result, _out)
+    _write(json, result)
+    _end(result.verdict)
+
+
+@app.command()
 def simulate(
     world: WorldArgument,
     *,
@@ -1025,6 +1109,7 @@ def _write(
     | Opportunities
     | Sweep
     | Remote
+    | Walk
     | list[Simulation],
 ) -> None:
     if path is None:

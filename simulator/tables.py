@@ -9,8 +9,9 @@ from rich.table import Table
 
 from simulator.comparing import Comparison, Difference
 from simulator.evaluation import Evaluation, LogSummary, Quantile, Subject, Value
+from simulator.walking import Walk
 
-__all__ = ["interval", "print_comparison", "print_evaluation"]
+__all__ = ["interval", "print_comparison", "print_evaluation", "print_walk"]
 
 _NOTHING = "cannot tell"
 _IS = {"better": "more", "worse": "less", "open": "open"}
@@ -57,6 +58,33 @@ def print_comparison(result: Comparison, out: Console) -> None:
         said = {"deploy": "yes", "keep": "no, keep", "cannot tell": "cannot tell"}
         question = f"Deploy {gate.promote} over {gate.over}: {said[gate.verdict]}"
         out.print(f"{question}: {'; '.join(gate.reasons)}.")
+
+
+def print_walk(result: Walk, out: Console) -> None:
+    """Print what policies that learn would have earned, and doubts."""
+    confidence = result.runs[0].confidence
+    head = f"{float(f'{confidence:.4g}') * 100:g} % interval"
+    table = Table("policy", "evaluator")
+    for name in ("value", head, "one run", "updates", "observed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for run in result.runs:
+        told = run.value is not None
+        table.add_row(
+            *(run.policy, run.evaluator, _number(run.value, "—")),
+            interval(run.low, run.high) if told else _NOTHING,
+            interval(run.run_low, run.run_high) if told else _NOTHING,
+            *(f"{run.updates:,.0f}", f"{run.observed:,.0f}", run.verdict),
+        )
+    out.print(
+        "Reward per decision of policies that learn, by"
+        f" {result.decisions:,} decisions of {result.log}"
+    )
+    out.print(table)
+    for run in result.runs:
+        for doubt in run.doubts:
+            said = f"{run.policy}, {run.evaluator}: {doubt}"
+            out.print(f"{run.verdict.capitalize()}: {said}.")
 
 
 def _differences(result: Comparison) -> Table:
