@@ -25,6 +25,7 @@ __all__ = [
     "column_of",
     "contexts_of",
     "moments_of",
+    "quiet_of",
     "survey",
 ]
 
@@ -33,6 +34,10 @@ REWARD = "reward"
 
 MODEL_NUMBERS_MAX = 50_000_000
 """Up to how many numbers a reward model is made from: 400 MB."""
+
+_SHOWN = "shown"
+_SETTLING = frozenset({"accepted", "dismissed", "opted_out", "refunded", "churned"})
+"""What says more of an offer than that it was seen."""
 
 _SAMPLE_MAX = 65_536
 _USER_SALT = 0x5EED_0003
@@ -194,6 +199,20 @@ def column_of(part: Feedback, objective: str) -> FloatArray:
         there = ", ".join([REWARD, *sorted(part.objectives)])
         raise BatchError(f"the log has no objective {objective!r}; it has {there}")
     return part.objectives[objective]
+
+
+def quiet_of(part: Feedback, objective: str) -> NDArray[np.bool_] | None:
+    """Return of which rows nothing came, whatever they cost, shape (n,).
+
+    To show an offer costs attention: that is known before anything comes of it, and
+    says nothing of what it earns. None where the log does not say what was shown.
+    """
+    if objective != REWARD or _SHOWN not in part.objectives:
+        return None
+    quiet: NDArray[np.bool_] = part.rewards <= 0.0
+    for name in _SETTLING & part.objectives.keys():
+        quiet &= part.objectives[name] == 0.0
+    return quiet
 
 
 def contexts_of(part: Feedback) -> Sequence[Features]:

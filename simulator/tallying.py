@@ -22,7 +22,7 @@ from policies.model import FloatArray
 from policies.reward_model import RewardModel
 from simulator.batches import Batch
 from simulator.feedback import Feedback
-from simulator.surveying import column_of, contexts_of
+from simulator.surveying import column_of, contexts_of, quiet_of
 from simulator.targets import Answer, Logged, Target
 
 __all__ = ["ALL", "MEAN", "UNSEEN", "By", "Cell", "Plan", "Tally", "tally", "window_of"]
@@ -256,6 +256,7 @@ class _Asked:
         rows = self._rows(rewards, expected)
         terms = self._terms(rows, cell.target)
         keys = self._batch.feedback.keys
+        quiet = quiet_of(self._batch.feedback, cell.objective)
         for by, group, within in [(*ALL, np.arange(len(rewards))), *groups]:
             at = within[known[within]]
             if not len(at):
@@ -268,6 +269,7 @@ class _Asked:
                 logged_values=_some(rows.logged_values, at),
                 target_values=_some(rows.target_values, at),
                 weight_max=self._weight_max,
+                quiet=None if quiet is None else quiet[at],
             )
         if self._plan.whole and not self._observed:
             at = np.flatnonzero(known)
@@ -301,6 +303,7 @@ class _Asked:
             untried=self.untried,
             propensities=chances,
             model=model,
+            quiet=quiet_of(part, objective),
         )
 
     def _rows(self, rewards: FloatArray, expected: FloatArray | None) -> Rows:
