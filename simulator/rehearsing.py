@@ -51,7 +51,7 @@ from policies.model import (
     Outcome,
 )
 from policies.overlap import Verdict, worse
-from policies.policy import Policy, PolicySettings
+from policies.policy import Policy, PolicySettings, PrioritySettings
 from policies.records import decode_outcome
 from policies.specs import CatalogueSpec
 from simulator.candidates import candidates, last_policy
@@ -60,6 +60,7 @@ from simulator.logs import Log, LogError, Watcher
 from simulator.logs.building import uncollected
 from simulator.logs.server import Record, Rooted
 from simulator.pasts import Pasts, alike, prolonged
+from simulator.surveying import REWARD, SETTLING
 from simulator.targets import TargetError
 
 __all__ = ["Effect", "Figure", "Rehearsal", "rehearse"]
@@ -268,6 +269,15 @@ class _Decider:
         self.about = f"[policy] of {candidate.what}"
 
     @property
+    def has_learned(self) -> bool:
+        """Whether all is decided by what was learned from the rewards of this log."""
+        return (
+            self.everywhere
+            and self._log.resolved > 0
+            and not isinstance(self._settings.learner, PrioritySettings)
+        )
+
+    @property
     def policy(self) -> Policy:
         """The policy with all that the log teaches."""
         self.asked = True
@@ -423,6 +433,7 @@ class _Row(NamedTuple):
     lost: float
     reward: float
     dismissed: float
+    quiet: float
 
 
 class _Untried(NamedTuple):
@@ -525,7 +536,10 @@ class _Rehearsing:
                 self._later += before[1]
                 for each, mass in untried.items():
                     self._masses[each] += mass
-                self._rows.append(_Row(key, walk.weight, walk.lost, reward, dismissed))
+                quiet = float(reward <= 0.0 and not SETTLING & kinds)
+                self._rows.append(
+                    _Row(key, walk.weight, walk.lost, reward, dismissed, quiet)
+                )
             if before[0] > 0.0 == walk.weight:
                 self._lose(
                     pair.names[decision.chosen],
@@ -674,13 +688,13 @@ class _Rehearsing:
             return
         keys = np.array([row.key for row in self._rows], dtype=np.uint64)
         columns = np.array([row[1:] for row in self._rows]).T
-        weights, lost = columns[0], columns[1]
+        weights, lost, *facts_of, quiet = columns
         both = weights + lost
         self._rewarded += len(keys)
         self._lost += float(lost.sum())
         self._total += float(both.sum())
         ends = {"reward": self._range, "dismissed": (0.0, 1.0)}
-        for (name, (low, high)), facts in zip(ends.items(), columns[2:], strict=True):
+        for (name, (low, high)), facts in zip(ends.items(), facts_of, strict=True):
             parts = {"logged": (np.ones_like(both), facts)}
             under = np.where(both > 0.0, both, 1.0)
             for end, unknown in (("low", low), ("high", high)):
@@ -694,6 +708,7 @@ class _Rehearsing:
                     weights=w,
                     rewards=r,
                     weight_max=1.0 if end == "logged" else self._weight_max,
+                    quiet=(quiet > 0.0) & (r <= 0.0) if name == REWARD else None,
                 )
                 place = f"{name} {end}"
                 known = self._sums.get(place)
@@ -733,6 +748,11 @@ class _Rehearsing:
     ) -> tuple[Verdict, tuple[str, ...]]:
         whole = self._estimate("reward low", confidence)
         verdict, doubts = whole.verdict, list(whole.doubts)
+        if self._decider.has_learned:
+            verdict = worse(verdict, "weak")
+            doubts.append(
+                "the policy has learned from the rewards that it is judged by"
+            )
         if known < KNOWN_WEAK:
             verdict = worse(verdict, "unusable" if known < KNOWN_MIN else "weak")
             doubts.insert(

@@ -20,6 +20,7 @@ from simulator.feedback import Feedback
 
 __all__ = [
     "REWARD",
+    "SETTLING",
     "Sample",
     "Survey",
     "column_of",
@@ -36,7 +37,7 @@ MODEL_NUMBERS_MAX = 50_000_000
 """Up to how many numbers a reward model is made from: 400 MB."""
 
 _SHOWN = "shown"
-_SETTLING = frozenset({"accepted", "dismissed", "opted_out", "refunded", "churned"})
+SETTLING = frozenset({"accepted", "dismissed", "opted_out", "refunded", "churned"})
 """What says more of an offer than that it was seen."""
 
 _SAMPLE_MAX = 65_536
@@ -210,7 +211,7 @@ def quiet_of(part: Feedback, objective: str) -> NDArray[np.bool_] | None:
     if objective != REWARD or _SHOWN not in part.objectives:
         return None
     quiet: NDArray[np.bool_] = part.rewards <= 0.0
-    for name in _SETTLING & part.objectives.keys():
+    for name in SETTLING & part.objectives.keys():
         quiet &= part.objectives[name] == 0.0
     return quiet
 

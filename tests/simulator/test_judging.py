@@ -381,6 +381,9 @@ def test_a_model_of_vowpal_wabbit_decides_as_its_command_line(tmp_path: Path) ->
 
     # Then it makes the right choice in 95 of 100
     assert result.of("v", "ips").value == pytest.approx(0.95, abs=1e-6)
+    # And nobody knows what it has learned from
+    assert result.policies[0].trained_on_log
+    assert result.verdict == "weak"
     for wrong, told in ((path, "must be supplied"), (tmp_path, "no such model")):
         with pytest.raises(TargetError, match=told):
             evaluate(part, [f"vw:{wrong} --cats 4"])
@@ -506,3 +509,24 @@ def test_importing_the_simulator_loads_nothing_yet() -> None:
     assert found.stdout.strip() == "False"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         getattr(sys.modules["simulator"], "nothing")  # noqa: B009
+
+
+def test_what_showing_an_offer_costs_tells_nothing_of_what_it_earns() -> None:
+    # Given offers that cost attention, of which three were accepted
+    part = logged.log(3_000)
+    accepted = np.zeros(3_000)
+    accepted[[200, 900, 1_700]] = 1.0
+    shown = (part.chosen > 0).astype(float)
+    part = msgspec.structs.replace(
+        part,
+        rewards=accepted - 0.01 * shown,
+        objectives={"shown": shown, "accepted": accepted, "dismissed": 0 * shown},
+    )
+
+    result = evaluate(part, ["logged", "uniform"])
+
+    assert result.verdict == "unusable"
+    assert result.of("uniform").value is None
+    for value in result.values:
+        told = "3 decisions earned anything, and 10 are needed"
+        assert told in value.doubts or value.policy == "uniform"
