@@ -458,12 +458,17 @@ class _Estimating:
         )
 
     def _within(self, cell: Cell) -> Sums:
-        """Return sums whose worst row is one of the whole log's rewards."""
+        """Return sums whose worst row is one of the whole log's.
+
+        What a part of the log was read with depends on how it was cut.
+        """
         sums = self._tally.sums[cell]
         if not cell.by:
             return sums
         whole = self._tally.sums[cell._replace(by="", group="")]
-        return msgspec.structs.replace(sums, reward_range=whole.reward_range)
+        return msgspec.structs.replace(
+            sums, reward_range=whole.reward_range, weight_max=whole.weight_max
+        )
 
     def _estimate(self, cell: Cell, name: str, sums: Sums) -> Estimate:
         question = self._question

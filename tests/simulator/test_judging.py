@@ -31,6 +31,7 @@ from simulator import (
     evaluate,
 )
 from simulator.batches import Batch, BatchError
+from simulator.feedback import joined
 from simulator.judging import judge
 from tests.simulator import logged
 
@@ -397,6 +398,22 @@ def test_a_model_that_predicts_something_else_is_refused(
 
     with pytest.raises(TargetError, match="must be a model of --cb_explore_adf"):
         evaluate(log, [f"vw:{path}"])
+
+
+def test_a_day_is_judged_alike_however_the_log_was_cut() -> None:
+    # Given a log whose second logger tries less than the first one
+    shy = logged.shares({"free": "tea", "team": "tea", "old": "bun"}, 0.1)
+    first, second = logged.log(2_000, seed=1), logged.log(2_000, seed=2, logging=shy)
+    later = second.times_ms + 2_000 * 60_000
+    log = joined([first, msgspec.structs.replace(second, times_ms=later)])
+
+    whole, parts = (
+        evaluate(each, ["uniform"], by=["day"], estimators=["snips"])
+        for each in (log, Parts(logged.cut(log, 500)))
+    )
+
+    assert_alike(whole, parts)
+    assert {value.weight_max for value in whole.values} == {10.0}
 
 
 # --- Where a log cannot tell ------------------------------------------------------
