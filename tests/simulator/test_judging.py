@@ -29,10 +29,12 @@ from simulator import (
     TargetError,
     Value,
     evaluate,
+    open_log,
 )
 from simulator.batches import Batch, BatchError
 from simulator.feedback import joined
 from simulator.judging import judge
+from simulator.logs import write_log
 from tests.simulator import logged
 
 STREAMED = (*("ips", "snips", "dr", "sndr", "mrdr"), *("dros@50", "mips", "replay"))
@@ -547,3 +549,19 @@ def test_what_showing_an_offer_costs_tells_nothing_of_what_it_earns() -> None:
     for value in result.values:
         told = "3 decisions earned anything, and 10 are needed"
         assert told in value.doubts or value.policy == "uniform"
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(30, "usable"), (300, "weak")])
+def test_what_cannot_be_read_is_told(tmp_path: Path, bad: int, verdict: str) -> None:
+    # Given a log of which some lines are broken
+    path = tmp_path / "log.dsjson"
+    write_log(Parts([logged.log(2_000)]), path)
+    path.write_bytes(b'{"no":\n' * bad + path.read_bytes())
+
+    with open_log(path, skip_bad=True) as source:
+        result = evaluate(source, ["logged", "uniform"])
+
+    assert f"{bad} rows were left out: bad" in result.notes
+    assert result.verdict == verdict
+    told = [doubt for value in result.values for doubt in value.doubts]
+    assert any("of the log cannot be read" in doubt for doubt in told) == (bad > 100)
