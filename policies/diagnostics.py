@@ -269,6 +269,7 @@ class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
         untried: FloatArray | None = None,
         propensities: Calibration | None = None,
         model: Calibration | None = None,
+        quiet: NDArray[np.bool_] | None = None,
     ) -> Diagnostics:
         """Return the sums of some rows.
 
@@ -282,10 +283,12 @@ class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
                 share of each decision, shape (n,).
             propensities: Of the logging policy.
             model: Of the reward model.
+            quiet: Of which rows nothing came, whatever they cost, shape (n,).
 
         Examples:
             >>> import numpy as np
-            >>> found = Diagnostics.of(np.ones(500), np.ones(500), weight_max=1.0)
+            >>> rewards = np.tile([1.0, 0.0], 250)
+            >>> found = Diagnostics.of(np.ones(500), rewards, weight_max=1.0)
             >>> found.diagnose().verdict
             'usable'
         """
@@ -301,7 +304,7 @@ class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
         names = np.full(len(weights), "") if segments is None else np.asarray(segments)
         days = np.zeros(len(weights), int) if times_ms is None else times_ms // _DAY_MS
         return cls(
-            overlap=Overlap.of(weights, rewards),
+            overlap=Overlap.of(weights, rewards, quiet),
             weight_max=weight_max,
             segments={} if len(weights) == 0 else _by(names, columns, str),
             days={}

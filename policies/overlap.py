@@ -45,6 +45,8 @@ _PER_OCTAVE = 8
 _OCTAVES = 64
 _BINS = 2 * _OCTAVES * _PER_OCTAVE
 _TOP = 0.01
+_AMOUNTS_MAX = 64
+_GLANCE = 4_096
 
 
 class OverlapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +56,9 @@ class OverlapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ess_min: The effective sample size below which a log is unusable, 2 or more:
             means of fewer rows are not normal, whatever they are means of.
         events_min: The number of rewarded decisions below which it is, 0 or more: with
-            10, a rate is known to within about a third.
+            10, a rate is known to within about a third. Where most decisions earn the
+            same, as those that cost attention and nothing came of, the decisions that
+            earned something else are counted.
         users_min: The number of users, or of hash shards that have one, below which it
             is, 2 or more: how much users differ is not known of fewer.
         weight_z_max: How many standard errors the mean weight may be away from 1, above
@@ -116,6 +120,8 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
         counts: How many weights are in each of the bins, eight an octave, as a list
             that lacks the empty ones at both ends; `first` is the bin it begins with.
         masses: The sum of those weights, likewise.
+        amounts: What the rows with a weight earned, ascending, each with how many did;
+            none where that is more than 64 different amounts, or not known.
     """
 
     n: int
@@ -126,9 +132,15 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     first: int = 0
     counts: tuple[int, ...] = ()
     masses: tuple[float, ...] = ()
+    amounts: tuple[tuple[float, int], ...] | None = None
 
     @classmethod
-    def of(cls, weights: FloatArray, rewards: FloatArray | None = None) -> Overlap:
+    def of(
+        cls,
+        weights: FloatArray,
+        rewards: FloatArray | None = None,
+        quiet: NDArray[np.bool_] | None = None,
+    ) -> Overlap:
         """Return the sums of some rows.
 
         Args:
@@ -136,8 +148,12 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
                 each 0 or more.
             rewards: What each earned, shape (n,); every row with a weight counts as an
                 event without it.
+            quiet: Of which rows nothing came, whatever they cost, shape (n,): they
+                count as if they had earned 0.
         """
         above = weights > 0
+        if rewards is not None and quiet is not None:
+            rewards = np.where(quiet, 0.0, rewards)
         events = above if rewards is None else above & (rewards != 0)
         first, counts, masses = _histogram(weights)
         return cls(
@@ -149,6 +165,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
             first=first,
             counts=counts,
             masses=masses,
+            amounts=None if rewards is None else _amounts(rewards[above]),
         )
 
     def __add__(self, other: Overlap) -> Overlap:
@@ -171,7 +188,27 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
             first=first,
             counts=tuple(counts.tolist()),
             masses=tuple(masses.tolist()),
+            amounts=_together(self.amounts, other.amounts),
         )
+
+    @property
+    def telling(self) -> int:
+        """How many decisions earned something, and something else than most did.
+
+        What is told of rare rewards rests on them: where all but three decisions earned
+        1, on three, as where all but three earned 0.
+        """
+        if self.amounts is None or len(self.amounts) < 2:
+            return self.events
+        counts = [count for _, count in self.amounts]
+        return min(self.events, sum(counts) - max(counts))
+
+    @property
+    def usual(self) -> float | None:
+        """What most decisions earned; none where that is not known."""
+        if not self.amounts:
+            return None
+        return max(self.amounts, key=lambda amount: amount[1])[0]
 
     @property
     def ess(self) -> float:
@@ -245,6 +282,32 @@ def _histogram(weights: FloatArray) -> tuple[int, tuple[int, ...], tuple[float, 
     return first, tuple(counts.tolist()), tuple(masses.tolist())
 
 
+def _amounts(rewards: FloatArray) -> tuple[tuple[float, int], ...] | None:
+    """Count what was earned; none where it is too much to count."""
+    if len(np.unique(rewards[:_GLANCE])) > _AMOUNTS_MAX:
+        return None
+    found: list[tuple[float, int]] = []
+    while len(rewards):
+        if len(found) == _AMOUNTS_MAX:
+            return None
+        rest = rewards[rewards != rewards[0]]
+        found.append((float(rewards[0]), len(rewards) - len(rest)))
+        rewards = rest
+    return tuple(sorted(found))
+
+
+def _together(
+    one: tuple[tuple[float, int], ...] | None,
+    other: tuple[tuple[float, int], ...] | None,
+) -> tuple[tuple[float, int], ...] | None:
+    if one is None or other is None:
+        return None
+    both = dict(one)
+    for amount, count in other:
+        both[amount] = both.get(amount, 0) + count
+    return tuple(sorted(both.items())) if len(both) <= _AMOUNTS_MAX else None
+
+
 def assess(
     overlap: Overlap,
     *,
@@ -286,10 +349,12 @@ def assess(
             f" and {settings.ess_min:g} are needed"
         )
         needed.append(n * settings.ess_min / ess if ess else math.inf)
-    events = overlap.events
+    events = overlap.telling
     if events < settings.events_min:
+        usual = "" if events == overlap.events else f" but {overlap.usual:g}"
         doubts.append(
-            f"{events} decisions earned anything, and {settings.events_min} are needed"
+            f"{events} decisions earned anything{usual}, and {settings.events_min} are"
+            " needed"
         )
         needed.append(n * settings.events_min / events if events else math.inf)
     if users is not None and users < settings.users_min:
@@ -316,6 +381,12 @@ def assess(
                 f"a single decision has {overlap.largest_share:.1%} of all weight"
             )
             needed.append(n * overlap.largest_share / settings.weight_share_max)
+        if settings.events_min and len(overlap.amounts or ()) == 1:
+            doubts.append(
+                f"every decision earned {overlap.usual:g}: how often one earns anything"
+                " else is not in the log"
+            )
+            needed.append(math.inf)
         verdict = "weak" if doubts else "usable"
     most = max(needed, default=math.inf)
     return Assessment(

@@ -106,6 +106,14 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
         """Whether nothing that was learned is judged by itself, even in one model."""
         return self.split not in (None, "train")
 
+    @property
+    def apart(self) -> bool:
+        """Whether whoever asks has set decisions aside to judge by.
+
+        Nothing says what a model that comes as a file has learned from.
+        """
+        return self.frozen or self.until_ms is not None
+
 
 def candidates(names: Sequence[str]) -> list[Candidate]:
     """Read what people call policies, before any work.
@@ -255,7 +263,13 @@ class _Making:
             case _:
                 path, _, options = rest.partition(" ")
                 about = f"the model {path} of Vowpal Wabbit"
-                return Workspaces(name, about, Path(path), options)
+                return Workspaces(
+                    name,
+                    about,
+                    Path(path),
+                    options,
+                    trained=not self._training.apart,
+                )
 
     def _fixed(self, name: str, offer_id: str) -> Target:
         if offer_id == _NO_OFFER:
@@ -377,7 +391,10 @@ class _Making:
         except ValueError as error:
             raise TargetError(f"{what}: {error}") from None
         about = f"the exported model {exported.model} of {what}, frozen"
-        return Frozen(name, about, policy)
+        fresh = self._training.apart
+        if self._source.format == "server":
+            fresh = self._training.frozen
+        return Frozen(name, about, policy, trained=not fresh)
 
     def _log(self, name: str) -> Log:
         log = getattr(self._source, "log", None)

@@ -38,8 +38,6 @@ __all__ = ["Comparison", "Difference", "Gate", "compare"]
 DISMISSED = "dismissed"
 """The objective whose rise a gate looks at."""
 
-_TRAINED = "has learned from the rewards that it is judged by"
-
 Lead = Literal["better", "worse", "open"]
 
 
@@ -262,9 +260,6 @@ class _Comparing:
             verdict = worse(verdict, subject.verdict)
             value = self._evaluation.of(subject.name)
             doubts += [f"{subject.name}: {doubt}" for doubt in value.doubts]
-            if subject.trained_on_log:
-                verdict = worse(verdict, "weak")
-                doubts.append(f"{subject.name}: {_TRAINED}")
         difference = msgspec.structs.replace(
             one.difference, verdict=verdict, doubts=tuple(dict.fromkeys(doubts))
         )
@@ -331,8 +326,17 @@ class _Comparing:
         )
 
     def _one(self, objective: str, promote: str, confidence: float) -> Estimate:
+        """Return a difference as a gate is to see it.
+
+        What is weak by its overlap holds, and may suffice; what a policy has learned
+        from the same rewards does not, and never does.
+        """
         found = self._compared(objective, self._over, confidence)
-        return next(one.difference for one in found if one.candidate == promote)
+        one = next(one.difference for one in found if one.candidate == promote)
+        for subject in self._evaluation.policies:
+            if subject.trained_on_log and subject.name in (promote, self._over):
+                return msgspec.structs.replace(one, verdict="unusable")
+        return one
 
 
 def _known(name: str, names: Sequence[str]) -> str:

@@ -33,6 +33,7 @@ from simulator.targets import Target
 
 __all__ = [
     "POLICIES",
+    "TRAINED",
     "Diagnostics",
     "Evaluation",
     "LogSummary",
@@ -55,6 +56,9 @@ _UNBIASED = {
     *("multi_ips", "rejection"),
 }
 _HEADLINES = ("dr", "sndr", "snips", "ips")
+TRAINED = "it has learned, or may have, from the rewards that it is judged by"
+"""Why to doubt a policy that is judged by itself: no interval allows for that."""
+
 _NEVER = "the log never did what this policy does"
 
 
@@ -196,8 +200,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         about: What it is, in words.
         cross_fitted: Whether it has learned from this log, and was judged by users from
             whom it has not.
-        trained_on_log: Whether it has learned from the rewards that it is judged by, so
-            that its values are somewhat too good.
+        trained_on_log: Whether it has learned from the rewards that it is judged by, or
+            may have, so that its values are too good, and its verdict `weak` at best.
         verdict: Whether the log can tell what it would have earned.
         estimator: By which estimator that is said.
         diagnostics: Of its weights.
@@ -454,12 +458,17 @@ class _Estimating:
         )
 
     def _within(self, cell: Cell) -> Sums:
-        """Return sums whose worst row is one of the whole log's rewards."""
+        """Return sums whose worst row is one of the whole log's.
+
+        What a part of the log was read with depends on how it was cut.
+        """
         sums = self._tally.sums[cell]
         if not cell.by:
             return sums
         whole = self._tally.sums[cell._replace(by="", group="")]
-        return msgspec.structs.replace(sums, reward_range=whole.reward_range)
+        return msgspec.structs.replace(
+            sums, reward_range=whole.reward_range, weight_max=whole.weight_max
+        )
 
     def _estimate(self, cell: Cell, name: str, sums: Sums) -> Estimate:
         question = self._question
@@ -490,6 +499,9 @@ class _Estimating:
             doubts.append(f"the log never tries {untried:.1%} of what it would do")
             hopeless = untried > _SETTINGS.untried_refused
             verdict = worse(verdict, "unusable" if hopeless else "weak")
+        if self._judged.targets[cell.target].trained:
+            doubts.append(TRAINED)
+            verdict = worse(verdict, "weak")
         diagnosis = self._diagnoses[Cell(cell.target, cell.objective)]
         if not cell.by:
             doubts += diagnosis.doubts

@@ -50,6 +50,7 @@ FOLDS = 5
 _MODEL_FOLDS = 5
 _MODEL_DIM = 64
 _STEPS_MAX = 200
+_LEFT_OUT_MAX = 0.05
 _AUTO = "@auto"
 _GROUPS = ("segment", "day", "week", "logger")
 
@@ -225,6 +226,8 @@ class _Judging:
         )
         if summed is None:
             raise self._nothing()
+        unread, unsure = _left_out(self._source, found.decisions)
+        notes, doubts = (*notes, *unread), (*doubts, *unsure)
         return Judged(self._source, question, found, asked, plan, summed, notes, doubts)
 
     # --- Reading ------------------------------------------------------------------
@@ -512,6 +515,21 @@ def _notes(found: Survey) -> tuple[tuple[str, ...], tuple[str, ...]]:
             " the one that made it"
         )
     return tuple(notes), tuple(doubts)
+
+
+def _left_out(
+    source: Source, decisions: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Say what of a log was not looked at, and whether it matters."""
+    reasons = source.left_out.reasons
+    notes = tuple(
+        f"{count:,} {'row was' if count == 1 else 'rows were'} left out: {reason}"
+        for reason, count in sorted(reasons.items())
+    )
+    bad = reasons["bad"]
+    if bad <= _LEFT_OUT_MAX * (bad + decisions):
+        return notes, ()
+    return notes, (f"{bad / (bad + decisions):.0%} of the log cannot be read",)
 
 
 def _share(until: str | float) -> float | None:

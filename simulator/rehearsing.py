@@ -64,7 +64,7 @@ from policies.model import (
     Outcome,
 )
 from policies.overlap import Verdict, worse
-from policies.policy import Policy, PolicySettings
+from policies.policy import Policy, PolicySettings, PrioritySettings
 from policies.records import decode_outcome
 from policies.specs import CatalogueSpec
 from simulator.candidates import candidates, last_policy
@@ -74,6 +74,7 @@ from simulator.logs.building import uncollected
 from simulator.logs.server import Record, Rooted
 from simulator.pasts import Pasts, alike, prolonged
 from simulator.sharded import Sharded
+from simulator.surveying import REWARD, SETTLING
 from simulator.targets import TargetError
 
 __all__ = ["Effect", "Figure", "Rehearsal", "last_catalogue", "rehearse"]
@@ -298,6 +299,15 @@ class _Decider:
         self.about = f"[policy] of {candidate.what}"
 
     @property
+    def has_learned(self) -> bool:
+        """Whether all is decided by what was learned from the rewards of this log."""
+        return (
+            self.everywhere
+            and self._log.resolved > 0
+            and not isinstance(self._settings.learner, PrioritySettings)
+        )
+
+    @property
     def policy(self) -> Policy:
         """The policy with all that the log teaches."""
         self.asked = True
@@ -453,6 +463,7 @@ class _Row(NamedTuple):
     lost: float
     reward: float
     dismissed: float
+    quiet: float
     cell: int
     later: float
 
@@ -570,10 +581,11 @@ class _Rehearsing:
                         (each.segment, each.name), len(self._missing)
                     )
                     self._untried.append((at, key, mass))
+                quiet = float(reward <= 0.0 and not SETTLING & kinds)
                 self._rows.append(
                     _Row(
                         *(key, walk.weight, walk.lost, reward, dismissed),
-                        *(cell, before[1]),
+                        *(quiet, cell, before[1]),
                     )
                 )
             if before[0] > 0.0 == walk.weight:
@@ -730,14 +742,14 @@ class _Rehearsing:
             return
         keys = np.array([row.key for row in self._rows], dtype=np.uint64)
         *columns, cells, later = np.array([row[1:] for row in self._rows]).T
-        self._add_cells(keys, cells.astype(np.intp), later, columns[2:])
-        weights, lost = columns[0], columns[1]
+        weights, lost, *facts_of, quiet = columns
+        self._add_cells(keys, cells.astype(np.intp), later, facts_of)
         both = weights + lost
         self._rewarded += len(keys)
         self._lost += float(lost.sum())
         self._total += float(both.sum())
         ends = {"reward": self._range, "dismissed": (0.0, 1.0)}
-        for (name, (low, high)), facts in zip(ends.items(), columns[2:], strict=True):
+        for (name, (low, high)), facts in zip(ends.items(), facts_of, strict=True):
             parts = {"logged": (np.ones_like(both), facts)}
             under = np.where(both > 0.0, both, 1.0)
             for end, unknown in (("low", low), ("high", high)):
@@ -751,6 +763,7 @@ class _Rehearsing:
                     weights=w,
                     rewards=r,
                     weight_max=1.0 if end == "logged" else self._weight_max,
+                    quiet=(quiet > 0.0) & (r <= 0.0) if name == REWARD else None,
                 )
                 place = f"{name} {end}"
                 known = self._sums.get(place)
@@ -807,6 +820,11 @@ class _Rehearsing:
     ) -> tuple[Verdict, tuple[str, ...]]:
         whole = self._estimate("reward low", confidence)
         verdict, doubts = whole.verdict, list(whole.doubts)
+        if self._decider.has_learned:
+            verdict = worse(verdict, "weak")
+            doubts.append(
+                "the policy has learned from the rewards that it is judged by"
+            )
         if known < KNOWN_WEAK:
             verdict = worse(verdict, "unusable" if known < KNOWN_MIN else "weak")
             doubts.insert(

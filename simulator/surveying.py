@@ -21,11 +21,13 @@ from simulator.feedback import Feedback
 __all__ = [
     "REWARD",
     "REWARD_MAX",
+    "SETTLING",
     "Sample",
     "Survey",
     "column_of",
     "contexts_of",
     "moments_of",
+    "quiet_of",
     "survey",
 ]
 
@@ -38,6 +40,9 @@ MODEL_NUMBERS_MAX = 50_000_000
 _MOST = 1.0 + 1e-4  # Many logs have 32 bits.
 REWARD_MAX = 1e60
 """Beyond this, products of sums of squares are no numbers any more."""
+_SHOWN = "shown"
+SETTLING = frozenset({"accepted", "dismissed", "opted_out", "refunded", "churned"})
+"""What says more of an offer than that it was seen."""
 
 _SAMPLE_MAX = 65_536
 _USER_SALT = 0x5EED_0003
@@ -236,6 +241,20 @@ def column_of(part: Feedback, objective: str) -> FloatArray:
         there = ", ".join([REWARD, *sorted(part.objectives)])
         raise BatchError(f"the log has no objective {objective!r}; it has {there}")
     return part.objectives[objective]
+
+
+def quiet_of(part: Feedback, objective: str) -> NDArray[np.bool_] | None:
+    """Return of which rows nothing came, whatever they cost, shape (n,).
+
+    To show an offer costs attention: that is known before anything comes of it, and
+    says nothing of what it earns. None where the log does not say what was shown.
+    """
+    if objective != REWARD or _SHOWN not in part.objectives:
+        return None
+    quiet: NDArray[np.bool_] = part.rewards <= 0.0
+    for name in SETTLING & part.objectives.keys():
+        quiet &= part.objectives[name] == 0.0
+    return quiet
 
 
 def contexts_of(part: Feedback) -> Sequence[Features]:

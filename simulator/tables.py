@@ -31,7 +31,10 @@ def print_evaluation(result: Evaluation, out: Console) -> None:
     for subject in result.policies:
         out.print(f"{_marked(subject)}: {subject.about}")
     if any(subject.trained_on_log for subject in result.policies):
-        out.print("† has learned from the rewards that it is judged by: expect less")
+        out.print(
+            "† has learned, or may have, from the rewards that it is judged by: expect"
+            " less"
+        )
     for note in result.notes:
         out.print(f"Note: {note}.")
     for line in _doubts(whole):

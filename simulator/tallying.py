@@ -23,7 +23,7 @@ from policies.reward_model import RewardModel
 from simulator.balancing import Balancing
 from simulator.batches import Batch, BatchError
 from simulator.feedback import Feedback
-from simulator.surveying import column_of, contexts_of
+from simulator.surveying import column_of, contexts_of, quiet_of
 from simulator.targets import Answer, Logged, Target
 
 __all__ = ["ALL", "MEAN", "UNSEEN", "By", "Cell", "Plan", "Tally", "tally", "window_of"]
@@ -274,6 +274,7 @@ class _Asked:
         rows = self._rows(rewards, expected)
         terms = self._terms(rows, cell.target)
         keys = self._batch.feedback.keys
+        quiet = quiet_of(self._batch.feedback, cell.objective)
         for by, group, within in [(*ALL, np.arange(len(rewards))), *groups]:
             at = within[known[within]]
             if not len(at):
@@ -286,6 +287,7 @@ class _Asked:
                 logged_values=_some(rows.logged_values, at),
                 target_values=_some(rows.target_values, at),
                 weight_max=self._weight_max,
+                quiet=None if quiet is None else quiet[at],
             )
         if self._plan.whole and not self._observed:
             at = np.flatnonzero(known)
@@ -319,6 +321,7 @@ class _Asked:
             untried=self.untried,
             propensities=chances,
             model=model,
+            quiet=quiet_of(part, objective),
         )
 
     def _rows(self, rewards: FloatArray, expected: Expected | None) -> Rows:

@@ -60,7 +60,7 @@ class Target(Protocol):
     Attributes:
         name: What it is called in tables.
         about: What it is, in words.
-        trained: Whether it has learned from rewards that it is judged by.
+        trained: Whether it has learned from rewards that it is judged by, or may have.
         crossed: Whether it has learned from this log, though never from the users
             about whom it is asked.
     """
@@ -148,7 +148,7 @@ class Frozen(_Base):
         name: As for every target.
         about: As for every target.
         policy: The policy.
-        trained: Whether it has learned from rewards that it is judged by.
+        trained: As of every target.
     """
 
     def __init__(

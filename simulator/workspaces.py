@@ -32,17 +32,26 @@ class Workspaces:
         about: As for every target.
         path: The file of the model.
         options: Further options of its command line.
+        trained: Whether it may have learned from rewards that it is judged by.
 
     Raises:
         TargetError: If it cannot be loaded, or predicts something else.
     """
 
-    trained = False
     crossed = False
 
-    def __init__(self, name: str, about: str, path: Path, options: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        path: Path,
+        options: str = "",
+        *,
+        trained: bool = False,
+    ) -> None:
         self.name = name
         self.about = about
+        self.trained = trained
         self._file = path.name
         self._model = path.read_bytes()
         self._options = options
@@ -55,7 +64,7 @@ class Workspaces:
         return Answer(np.minimum(eligible[batch.at], 1.0), eligible)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("name", "about", "_file", "_model", "_options")
+        kept = ("name", "about", "trained", "_file", "_model", "_options")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

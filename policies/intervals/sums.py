@@ -101,6 +101,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         target_values: FloatArray | None = None,
         weight_max: float | None = None,
         reward_range: tuple[float, float] | None = None,
+        quiet: NDArray[np.bool_] | None = None,
     ) -> Sums:
         """Return the sums of some rows.
 
@@ -119,6 +120,8 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 target likes what the log has hardly tried.
             reward_range: The smallest and the largest reward possible. Without it those
                 seen: right for rewards of 0 and 1, a guess for amounts of money.
+            quiet: Of which rows nothing came, whatever they cost, shape (n,); as of
+                `policies.overlap.Overlap`.
 
         Raises:
             ValueError: If the shapes differ, there is no row, a number is not finite, a
@@ -154,7 +157,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             names=tuple(terms),
             modelled=_extremes(logged_values, target_values),
             moments=Moments.of(weights, rewards),
-            overlap=Overlap.of(weights, rewards),
+            overlap=Overlap.of(weights, rewards, quiet),
             weight_max=w_max,
             reward_range=r_range,
             weight_max_known=weight_max is not None,

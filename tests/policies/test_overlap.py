@@ -246,7 +246,7 @@ def test_a_model_that_is_off_and_days_that_differ_are_noted() -> None:
 
 
 def test_a_diagnosis_of_weights_alone_is_one_too() -> None:
-    alone = Diagnostics.of(np.ones(500), np.ones(500), weight_max=1.0)
+    alone = Diagnostics.of(np.ones(500), np.tile([2.0, 0.0], 250), weight_max=1.0)
     found = alone.diagnose()
     assert found.verdict == "usable"
     assert "model_gap" not in found.figures
@@ -286,3 +286,56 @@ def test_settings_of_diagnostics_are_checked(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         DiagnosticsSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("usual", "rare"), [(0.0, 1.0), (1.0, 0.0), (-0.01, 0.99)], ids=str
+)
+def test_what_is_rare_is_counted_whatever_the_rest_earned(
+    usual: float, rare: float
+) -> None:
+    # Given a log in which all but nine decisions earned the same
+    def of(many: int) -> Overlap:
+        rewards = np.full(5_000, usual)
+        rewards[:many] = rare
+        return Overlap.of(np.ones(5_000), rewards)
+
+    few, enough = assess(of(9), weight_max=1.0), assess(of(10), weight_max=1.0)
+
+    assert few.verdict == "unusable"
+    assert few.doubts[0].startswith("9 decisions earned anything")
+    assert few.rows_needed == 5_556
+    assert enough.verdict == "usable"
+
+
+def test_a_log_in_which_all_earned_the_same_names_no_winner() -> None:
+    found = assess(Overlap.of(np.ones(5_000), np.full(5_000, 1.0)), weight_max=1.0)
+
+    assert found.verdict == "weak"
+    assert found.doubts[0].startswith("every decision earned 1:")
+
+
+def test_what_a_decision_costs_that_nothing_came_of_tells_nothing() -> None:
+    # Given decisions for an offer, which cost attention, and for none
+    rewards = np.tile([-0.01, 0.0], 2_500)
+    rewards[:5] = 0.99
+    quiet = rewards <= 0.0
+
+    found = assess(Overlap.of(np.ones(5_000), rewards, quiet), weight_max=1.0)
+
+    assert found.verdict == "unusable"
+    assert found.doubts[0] == "5 decisions earned anything, and 10 are needed"
+
+
+def test_amounts_are_counted_alike_in_every_order() -> None:
+    rng = np.random.default_rng(3)
+    for amounts in (3, 64, 65, 1_000):
+        rewards = rng.integers(amounts, size=9_000) / 7.0
+        whole = Overlap.of(np.ones(9_000), rewards)
+        parts = [Overlap.of(np.ones(30), part) for part in rewards.reshape(300, 30)]
+        forth, back = parts[0], parts[-1]
+        for one, other in zip(parts[1:], parts[-2::-1], strict=True):
+            forth, back = forth + one, back + other
+        assert forth.amounts == back.amounts == whole.amounts
+        assert (whole.amounts is None) == (amounts > 64)
+        assert whole.telling <= whole.events

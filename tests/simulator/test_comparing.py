@@ -5,6 +5,7 @@ The logs are those of `logged`: the value of every policy is known.
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ import numpy as np
 import pytest
 
 from policies.comparison import GateSettings
+from policies.policy import EpsilonGreedy, LinUCBSettings, Policy, PolicySettings
 from simulator import Comparison, Feedback, Parts, QuestionError, compare
+from simulator.batches import Batch
+from simulator.candidates import Exported
+from simulator.targets import learn
 from tests.simulator import logged
 
 TEA, JAM = logged.TASTES[:, 1].mean(), logged.TASTES[:, 2].mean()
@@ -203,7 +208,65 @@ def test_what_has_learned_from_its_own_judges_is_not_deployed(
     assert fair.gate is not None
     assert unfair.gate is not None
     assert (fair.gate.verdict, unfair.gate.verdict) == ("deploy", "cannot tell")
-    assert "has learned from the rewards" in unfair.gate.reasons[0]
+    assert "has learned, or may have, from the rewards" in unfair.gate.reasons[0]
+
+
+@pytest.fixture
+def by_heart(tmp_path: Path) -> tuple[Feedback, str]:
+    """Rewards that are chance alone, and a model that has learned them by heart."""
+    rng = np.random.default_rng(0)
+    contexts = [
+        tuple((f"x{place}", float(x)) for place, x in enumerate(row))
+        for row in rng.normal(size=(4_000, 20))
+    ]
+    rewards = (rng.random(4_000) < 0.3).astype(float)
+    part = msgspec.structs.replace(
+        logged.log(4_000), contexts=contexts, rewards=rewards, objectives={}
+    )
+    learner = LinUCBSettings(dim=64, alpha=0.0)
+    policy = Policy(PolicySettings(learner, EpsilonGreedy(epsilon=0.0)))
+    learn([policy], Batch(part))
+    exported = Exported(
+        "opportune.model.v1",
+        learner,
+        "1.4000",
+        4_000,
+        base64.b64encode(policy.save()).decode(),
+    )
+    path = tmp_path / "model.json"
+    path.write_bytes(msgspec.json.encode(exported))
+    return part, str(path)
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_an_exported_model_wins_nothing_on_what_it_has_learned(
+    by_heart: tuple[Feedback, str], weak: bool
+) -> None:
+    part, path = by_heart
+
+    result = compare(
+        part,
+        ["uniform", f"new={path}"],
+        promote="new",
+        gate_settings=GateSettings(weak=weak),
+    )
+
+    assert of(result, "new").low > 0.0
+    assert result.evaluation.policies[1].trained_on_log
+    assert result.evaluation.of("new").verdict == "weak"
+    assert (result.winner, of(result, "new").lead) == (None, "open")
+    assert result.gate is not None
+    assert result.gate.verdict == "cannot tell"
+
+
+def test_an_exported_model_is_judged_by_what_was_set_aside_for_it(
+    by_heart: tuple[Feedback, str],
+) -> None:
+    part, path = by_heart
+
+    result = compare(part, ["uniform", f"new={path}"], train_until=0.2)
+
+    assert not result.evaluation.policies[1].trained_on_log
 
 
 def test_a_comparison_is_json(log: Feedback) -> None:

@@ -29,9 +29,12 @@ from simulator import (
     TargetError,
     Value,
     evaluate,
+    open_log,
 )
 from simulator.batches import Batch, BatchError
+from simulator.feedback import joined
 from simulator.judging import judge
+from simulator.logs import write_log
 from tests.simulator import logged
 
 STREAMED = (*("ips", "snips", "dr", "sndr", "mrdr"), *("dros@50", "mips", "replay"))
@@ -380,6 +383,9 @@ def test_a_model_of_vowpal_wabbit_decides_as_its_command_line(tmp_path: Path) ->
 
     # Then it makes the right choice in 95 of 100
     assert result.of("v", "ips").value == pytest.approx(0.95, abs=1e-6)
+    # And nobody knows what it has learned from
+    assert result.policies[0].trained_on_log
+    assert result.verdict == "weak"
     for wrong, told in ((path, "must be supplied"), (tmp_path, "no such model")):
         with pytest.raises(TargetError, match=told):
             evaluate(part, [f"vw:{wrong} --cats 4"])
@@ -393,6 +399,22 @@ def test_a_model_that_predicts_something_else_is_refused(
 
     with pytest.raises(TargetError, match="must be a model of --cb_explore_adf"):
         evaluate(log, [f"vw:{path}"])
+
+
+def test_a_day_is_judged_alike_however_the_log_was_cut() -> None:
+    # Given a log whose second logger tries less than the first one
+    shy = logged.shares({"free": "tea", "team": "tea", "old": "bun"}, 0.1)
+    first, second = logged.log(2_000, seed=1), logged.log(2_000, seed=2, logging=shy)
+    later = second.times_ms + 2_000 * 60_000
+    log = joined([first, msgspec.structs.replace(second, times_ms=later)])
+
+    whole, parts = (
+        evaluate(each, ["uniform"], by=["day"], estimators=["snips"])
+        for each in (log, Parts(logged.cut(log, 500)))
+    )
+
+    assert_alike(whole, parts)
+    assert {value.weight_max for value in whole.values} == {10.0}
 
 
 # --- Where a log cannot tell ------------------------------------------------------
@@ -505,3 +527,40 @@ def test_importing_the_simulator_loads_nothing_yet() -> None:
     assert found.stdout.strip() == "False"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         getattr(sys.modules["simulator"], "nothing")  # noqa: B009
+
+
+def test_what_showing_an_offer_costs_tells_nothing_of_what_it_earns() -> None:
+    # Given offers that cost attention, of which three were accepted
+    part = logged.log(3_000)
+    accepted = np.zeros(3_000)
+    accepted[[200, 900, 1_700]] = 1.0
+    shown = (part.chosen > 0).astype(float)
+    part = msgspec.structs.replace(
+        part,
+        rewards=accepted - 0.01 * shown,
+        objectives={"shown": shown, "accepted": accepted, "dismissed": 0 * shown},
+    )
+
+    result = evaluate(part, ["logged", "uniform"])
+
+    assert result.verdict == "unusable"
+    assert result.of("uniform").value is None
+    for value in result.values:
+        told = "3 decisions earned anything, and 10 are needed"
+        assert told in value.doubts or value.policy == "uniform"
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(30, "usable"), (300, "weak")])
+def test_what_cannot_be_read_is_told(tmp_path: Path, bad: int, verdict: str) -> None:
+    # Given a log of which some lines are broken
+    path = tmp_path / "log.dsjson"
+    write_log(Parts([logged.log(2_000)]), path)
+    path.write_bytes(b'{"no":\n' * bad + path.read_bytes())
+
+    with open_log(path, skip_bad=True) as source:
+        result = evaluate(source, ["logged", "uniform"])
+
+    assert f"{bad} rows were left out: bad" in result.notes
+    assert result.verdict == verdict
+    told = [doubt for value in result.values for doubt in value.doubts]
+    assert any("of the log cannot be read" in doubt for doubt in told) == (bad > 100)

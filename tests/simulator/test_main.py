@@ -134,7 +134,7 @@ def test_a_policys_name_is_printed_as_it_is(world: World, tmp_path: Path) -> Non
     result = run("evaluate", world.path, "--policy", path, "--folds", "0")
 
     assert f"{path} †: [policy] of {path}" in "".join(result.output.split("\n"))
-    assert "† has learned from the rewards that it is judged by" in result.output
+    assert "† has learned, or may have, from the rewards" in result.output
 
 
 def test_where_the_log_cannot_tell_it_says_so_and_ends_with_3(world: World) -> None:

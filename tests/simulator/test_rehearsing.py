@@ -327,7 +327,9 @@ def test_another_policy_decides_everywhere(capped: World, tmp_path: Path) -> Non
     assert result.changed == 0
     assert result.coverage < 1.0
     assert result.diverged > 0
-    assert result.lead != "same"
+    # And it is judged by what it has learned
+    assert (result.lead, result.verdict) == ("open", "weak")
+    assert any("has learned from the rewards" in doubt for doubt in result.doubts)
 
 
 def test_the_command_tells_the_gates_and_the_figures(
