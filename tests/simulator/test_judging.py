@@ -587,3 +587,19 @@ def test_a_log_that_knows_good_news_first_is_weak(at_once: bool) -> None:
     said = [doubt for value in whole.values for doubt in value.doubts]
     assert whole.verdict == cut.verdict == ("weak" if at_once else "usable")
     assert any("have no reward yet" in doubt for doubt in said) == at_once
+
+
+def test_a_quantile_is_told_where_its_objective_is() -> None:
+    # Given an outcome that came three times
+    part = logged.log(3_000)
+    refunded = np.zeros(3_000)
+    refunded[[200, 900, 1_700]] = 1.0
+    objectives = {**part.objectives, "refunded": refunded}
+    part = msgspec.structs.replace(part, objectives=objectives)
+
+    result = evaluate(
+        part, ["uniform"], objectives=["reward", "refunded"], quantiles=[0.99]
+    )
+
+    told = {each.objective: (each.verdict, each.value) for each in result.quantiles}
+    assert told == {"reward": ("usable", 1.0), "refunded": ("unusable", None)}
