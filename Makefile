@@ -92,6 +92,10 @@ scenarios: $(VENV)/dev.stamp  ## play the offer patterns of examples/scenarios: 
 study-coverage: $(VENV)/dev.stamp  ## how often intervals hold the truth, on synthetic logs
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage $(ARGS)
 
+.PHONY: study-worlds
+study-worlds: $(VENV)/dev.stamp  ## what policies earn in every world, and how far estimates are off
+	$(BIN)/python -m benchmarks.worlds $(ARGS)
+
 .PHONY: study-learning-policies
 study-learning-policies: $(VENV)/dev.stamp  ## how well a log tells what a policy that learns would earn
 	$(BIN)/python -m benchmarks.learning_policies $(ARGS)

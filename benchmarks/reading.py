@@ -1,10 +1,10 @@
 """How fast logs are read: dsjson with everything done, and Parquet of any size.
 
 Lines of dsjson are of 10 actions with 20 numbers of context, and of 50 with 50; ours
-are read beside a bare decoder into typed structures, in the same run. Parquet is
-written until it has `ROWS` rows, and read by an importance-weighted estimate, whose
-memory is measured; 100,000,000 rows are extrapolated from it. All times are of the
-processor, not of the clock.
+are read beside a bare decoder into typed structures. Parquet is written, read by an
+importance-weighted estimate, and read whole, each in a process of its own, whose memory
+is measured. All times are of the processor, not of the clock. It is a part of
+`python -m benchmarks.simulator`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,19 +29,71 @@ from simulator.logs import open_log
 from simulator.logs.building import Names, hashes_of
 from simulator.logs.parquet import ParquetWriter
 
-__all__ = ["rows"]
+__all__ = [
+    "KINDS",
+    "Columns",
+    "Lines",
+    "Peak",
+    "apart",
+    "dsjson",
+    "measured",
+    "parquet",
+]
 
-ROWS = 5_000_000
-"""How many rows of Parquet are measured."""
+KINDS = {"small": (10, 20), "large": (50, 50)}
+"""Of lines of dsjson: how many actions they have, and how many numbers of context."""
 
-_FAR = 100_000_000
-_LINES = {(10, 20): 20_000, (50, 50): 8_000}
-_GOALS = {(10, 20): 100_000, (50, 50): 40_000}
 _REPEATS = 3
 _PART = 65_536
 _ACTIONS = 20
 _FEATURES = 5
 _DAY_MS = 86_400_000
+
+
+class Lines(NamedTuple):
+    """What reading lines of dsjson took.
+
+    Attributes:
+        bytes: How long a line is.
+        seconds: Of ours, with everything done.
+        bare: Of a bare typed decoder.
+        peak_mb: The most memory that the process reading them had, in MB.
+    """
+
+    bytes: int
+    seconds: float
+    bare: float
+    peak_mb: float
+
+
+class Peak(NamedTuple):
+    """What work in a process of its own took.
+
+    Attributes:
+        seconds: Of the processor.
+        result: What it returned.
+        peak_mb: The most memory that the process had, in MB.
+    """
+
+    seconds: float
+    result: float
+    peak_mb: float
+
+
+class Columns(NamedTuple):
+    """What Parquet took.
+
+    Attributes:
+        bytes: How large a row is on disk.
+        writing: The rows, a folder for each day.
+        ips: An importance-weighted estimate of them, from three columns.
+        whole: Reading all columns.
+    """
+
+    bytes: float
+    writing: Peak
+    ips: Peak
+    whole: Peak
 
 
 class _Typed(msgspec.Struct):
@@ -54,32 +106,27 @@ class _Typed(msgspec.Struct):
     probability: float = msgspec.field(name="_label_probability")
 
 
-def rows(n: int = ROWS) -> list[dict[str, str]]:
-    """Measure, and return a row for each: what, the goal, the figure.
-
-    Args:
-        n: How many rows of Parquet.
-    """
+def dsjson(kind: str, lines: int) -> Lines:
+    """Measure how fast lines are read, beside a bare decoder."""
+    k, d = KINDS[kind]
     with TemporaryDirectory() as folder:
-        found = [_dsjson(Path(folder) / f"{k}.dsjson", k, d) for k, d in _LINES]
-        return found + _parquet(Path(folder) / "log", n)
+        path = Path(folder) / "log.dsjson"
+        path.write_text("".join(_lines(k, d, lines)), encoding="utf-8")
+        decode = msgspec.json.Decoder(_Typed).decode
+        raw = path.read_bytes().splitlines()
+        bare = _best(lambda: sum(decode(line).cost for line in raw))
+        ours = _best(lambda: _read(path))
+        peak = apart(_read, path).peak_mb
+        return Lines(path.stat().st_size // lines, ours, bare, peak)
 
 
-def _dsjson(path: Path, k: int, d: int) -> dict[str, str]:
-    lines = list(_lines(k, d, _LINES[k, d]))
-    path.write_text("".join(lines), encoding="utf-8")
-    size = sum(map(len, lines)) // len(lines)
-    decode = msgspec.json.Decoder(_Typed).decode
-    raw = path.read_bytes().splitlines()
-    bare = _best(lambda: sum(decode(line).cost for line in raw))
-    ours = _best(lambda: _read(path))
-    rate, floor = len(lines) / ours, len(lines) / bare
-    return {
-        "what": f"reading dsjson, {k} actions and {d} numbers, {size:,} bytes a line",
-        "goal": f"{_GOALS[k, d]:,} lines/s with everything done",
-        "figure": f"{rate:,.0f} lines/s; a bare typed decoder {floor:,.0f}, of which"
-        f" {rate / floor:.2f}",
-    }
+def parquet(n: int) -> Columns:
+    """Measure how fast so many rows of Parquet are written and read."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "log"
+        writing = apart(_write, path, n)
+        size = sum(file.stat().st_size for file in path.rglob("*.parquet"))
+        return Columns(size / n, writing, apart(_ips, path), apart(_read, path))
 
 
 def _lines(k: int, d: int, n: int) -> Iterator[str]:
@@ -112,36 +159,6 @@ def _read(path: Path, columns: set[str] | None = None) -> int:
         return sum(len(part) for part in source.parts(columns=columns))
 
 
-def _parquet(path: Path, n: int) -> list[dict[str, str]]:
-    writing, _, writing_mb = _apart(_write, path, n)
-    size = sum(file.stat().st_size for file in path.rglob("*.parquet"))
-    reading, value, reading_mb = _apart(_ips, path)
-    whole, _, whole_mb = _apart(_read, path)
-    goal = f"{_FAR:,} rows stream within 2 GB"
-    return [
-        {
-            "what": f"IPS over {n:,} rows of Parquet, three columns of 8 bytes a row",
-            "goal": goal,
-            "figure": f"{n / reading:,.0f} rows/s, {reading_mb:,.0f} MB in all, value"
-            f" {value:.4f}; by extrapolation {_FAR:,} rows in {_FAR / n * reading:,.1f}"
-            " s and the same memory",
-        },
-        {
-            "what": f"all columns of the same, {_ACTIONS} actions and {_FEATURES}"
-            f" features a row, {size / n:,.0f} bytes a row on disk",
-            "goal": goal,
-            "figure": f"{n / whole:,.0f} rows/s, {whole_mb:,.0f} MB in all; by"
-            f" extrapolation {_FAR:,} rows in {_FAR / n * whole:,.0f} s",
-        },
-        {
-            "what": f"writing {n:,} such rows as Parquet, a folder per day",
-            "goal": "—",
-            "figure": f"{n / writing:,.0f} rows/s, made on the way,"
-            f" {writing_mb:,.0f} MB in all",
-        },
-    ]
-
-
 def _write(path: Path, n: int) -> float:
     with ParquetWriter(path) as writer:
         for part in _parts(n):
@@ -149,17 +166,18 @@ def _write(path: Path, n: int) -> float:
     return 0.0
 
 
-def _apart(work: Callable[..., float], *about: Any) -> tuple[float, float, float]:
-    """Return seconds, result and peak memory of work in a process of its own."""
+def apart(work: Callable[..., float], *about: Any) -> Peak:
+    """Do some work in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measured, work, *about).result()
+        return pool.submit(measured, work, *about).result()
 
 
-def _measured(work: Callable[..., float], *about: Any) -> tuple[float, float, float]:
+def measured(work: Callable[..., float], *about: Any) -> Peak:
+    """Do some work in this process, whose memory may have been larger before."""
     started = time.process_time()
     result = work(*about)
-    return time.process_time() - started, result, _peak_mb()
+    return Peak(time.process_time() - started, result, _peak_mb())
 
 
 def _parts(n: int) -> Iterator[Feedback]:
@@ -224,10 +242,11 @@ def _best(work: Callable[[], Any]) -> float:
 
 def _peak_mb() -> float:
     """Return the most memory that this process has had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # What getrusage says begins with what whoever started the process had.
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1_024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-if __name__ == "__main__":
-    for row in rows():
-        print(f"{row['what']}\n  goal:   {row['goal']}\n  figure: {row['figure']}")

@@ -3,21 +3,23 @@
 A log as a server keeps it is written for 20 actions in a catalogue with every gate:
 each user comes ten times, with the past of a month of use, and is rehearsed under the
 rules that decided, with every gate of every decision asked again and without, and
-under a looser cap of all offers and of one. Memory and time are measured at two sizes.
+under a looser cap of all offers and of one. It is a part of
+`python -m benchmarks.simulator`.
 """
 
 from __future__ import annotations
 
-import resource
 import sqlite3
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import msgspec
 
+from benchmarks import reading
 from benchmarks.gated import AT_MS, catalogue_text, opportunities, past_of_a_year
+from benchmarks.replaying import empty_store
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
 from policies.engine import Past, decide
@@ -26,14 +28,11 @@ from policies.identity import decision_id, root_key
 from policies.model import NO_OFFER, Decision, Outcome
 from policies.policy import EpsilonGreedy, LinUCBSettings, Policy, PolicySettings
 from policies.records import encode, encode_decision
-from server.stores.opening import migrate_store
 from simulator.logs import Log
 from simulator.rehearsing import Rehearsal, rehearse
 
-__all__ = ["rows"]
+__all__ = ["Rehearsed", "measure"]
 
-SIZES = (5_000, 20_000)
-_GOAL = 10_000
 _ACTIONS = 20
 _OFFERS = 40
 _VISITS = 10
@@ -46,52 +45,53 @@ _TWICE = "{ limit = 2,"
 _WEEKLY = '{ limit = 20, window = "7d" }'
 
 
-def rows(sizes: tuple[int, ...] = SIZES) -> list[dict[str, str]]:
-    """Measure, and return a row for each: what, the goal, the figure.
+class Rehearsed(NamedTuple):
+    """What rehearsing a log took, in seconds of one core.
 
-    Args:
-        sizes: How many decisions the logs have.
+    Attributes:
+        same: Where the rules of the placements are as they were.
+        asked: The same with every gate of every decision asked again.
+        other: Under another cap for all offers.
+        one: Under another cap of one offer.
+        peak_mb: The most memory of a process that rehearsed it, in MB.
+    """
+
+    same: float
+    asked: float
+    other: float
+    one: float
+    peak_mb: float
+
+
+def measure(size: int) -> Rehearsed:
+    """Write a log of so many decisions, and rehearse it.
+
+    Raises:
+        SystemExit: If the same rules did not lead to the log.
     """
     text = catalogue_text(_OFFERS, candidates=_ACTIONS)
     looser = text.replace(_WEEKLY, '{ limit = 30, window = "7d" }', 1)
     lifted = text.replace(_TWICE, "{ limit = 3,", 1)
-    found: list[dict[str, str]] = []
-    rates: list[float] = []
-    for size in sizes:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "opportune.db"
-            eligible = _written(path, text, size)
-            new = Path(folder) / "new.toml"
-            new.write_text(looser, encoding="utf-8")
-            offer = Path(folder) / "offer.toml"
-            offer.write_text(lifted, encoding="utf-8")
-            same, result = _best(path, "logged")
-            asked, again = _best(path, "logged", thorough=True)
-            if not result.coverage == again.coverage == 1.0:
-                raise SystemExit("the same rules did not lead to the log")
-            other, result = _best(path, str(new))
-            one, changed = _best(path, str(offer))
-        rates.append(size / asked)
-        found.append(
-            {
-                "what": f"rehearsing {size:,} decisions, {_ACTIONS} actions before the"
-                f" gates and {eligible:.0f} after, one core",
-                "goal": f"{_GOAL:,} decisions/s",
-                "figure": f"{size / asked:,.0f} decisions/s with every gate asked"
-                f" again, {size / other:,.0f} under another cap for all"
-                f" ({result.changed:,} changed), {size / one:,.0f} under another cap of"
-                f" an offer ({changed.changed:,} changed), {size / same:,.0f} where the"
-                f" rules of the placements are as they were; peak {_peak_mb():,.0f} MB",
-            }
-        )
-    found.append(
-        {
-            "what": f"time a decision at {sizes[-1]:,} over that at {sizes[0]:,}",
-            "goal": "1, linear",
-            "figure": f"{rates[0] / rates[-1]:.2f}",
-        }
-    )
-    return found
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "opportune.db"
+        _written(path, text, size)
+        new = Path(folder) / "new.toml"
+        new.write_text(looser, encoding="utf-8")
+        offer = Path(folder) / "offer.toml"
+        offer.write_text(lifted, encoding="utf-8")
+        same, result = _best(path, "logged")
+        asked, again = _best(path, "logged", thorough=True)
+        if not result.coverage == again.coverage == 1.0:
+            raise SystemExit("the same rules did not lead to the log")
+        other, _ = _best(path, str(new))
+        one, _ = _best(path, str(offer))
+        peak = reading.apart(_thorough, path)
+        return Rehearsed(same, asked, other, one, peak.peak_mb)
+
+
+def _thorough(path: Path) -> float:
+    with Log(path) as log:
+        return rehearse(log, "logged", thorough=True).coverage
 
 
 def _best(
@@ -107,9 +107,9 @@ def _best(
     return min(seconds), result
 
 
-def _written(path: Path, text: str, size: int) -> float:
-    """Write a log, and return how many actions were eligible on average."""
-    migrate_store(f"sqlite:///{path}")
+def _written(path: Path, text: str, size: int) -> None:
+    """Write a log."""
+    path.write_bytes(empty_store())
     catalogue, policy = catalogues.read(text), Policy(_POLICY)
     pasts = [
         past_of_a_year(catalogue, seed=seed, weeks=_WEEKS) for seed in range(_PASTS)
@@ -122,7 +122,6 @@ def _written(path: Path, text: str, size: int) -> float:
     database.execute(
         "insert into policy values (?, ?)", (policy.version, policy.settings.to_json())
     )
-    total = 0
     users = range(size // _VISITS)
     after: list[Past] = [pasts[user % _PASTS] for user in users]
     for position in range(1, size + 1):
@@ -139,12 +138,10 @@ def _written(path: Path, text: str, size: int) -> float:
         decision = decide(
             opportunity, catalogue=catalogue, past=after[user], policy=policy
         ).decision
-        total += len(decision.actions)
         after[user] = _reserved(after[user], decision, catalogue)
         _insert(database, decision, position)
     database.commit()
     database.close()
-    return total / size
 
 
 def _reserved(past: Past, decision: Decision, catalogue: Catalogue) -> Past:
@@ -178,14 +175,3 @@ def _insert(database: sqlite3.Connection, decision: Decision, position: int) -> 
         " values (1, ?, ?, ?, 1)",
         (position, name, float(kind == "accepted")),
     )
-
-
-def _peak_mb() -> float:
-    """Return the most memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-if __name__ == "__main__":
-    for row in rows():
-        print(" | ".join(row.values()))

@@ -54,7 +54,7 @@ from policies.specs import (
 )
 from policies.toml import Section, parse_all, split_text, uncollected
 
-__all__ = ["Catalogue", "Offer", "Placement", "read", "version_of"]
+__all__ = ["Catalogue", "Offer", "Placement", "read", "version_of", "without"]
 
 _DAY_MS = 86_400_000
 _LEAST_MEMORY_MS = 35 * _DAY_MS  # A calendar month, and the quiet before it.
@@ -308,6 +308,35 @@ def read(
     """
     with uncollected():
         return _read(text, source, previous, linted=linted)
+
+
+def without(catalogue: Catalogue, gates: Collection[str]) -> Catalogue:
+    """Return a catalogue as it would be if some gates were not asked.
+
+    It is there to ask what would have been, and not to be served: as in `[gates] off`,
+    but of any gate.
+
+    Args:
+        catalogue: The catalogue.
+        gates: The names of the gates.
+
+    Returns:
+        The same catalogue with another version, at whose end a comment names the gates.
+
+    Examples:
+        >>> asked = read("[placements.home]")
+        >>> without(asked, ["quiet_hours"]).spec.gates.off
+        ('quiet_hours',)
+    """
+    spec = catalogue.spec
+    off = tuple(dict.fromkeys([*spec.gates.off, *gates]))
+    spec = msgspec.structs.replace(
+        spec, gates=msgspec.structs.replace(spec.gates, off=off)
+    )
+    top = parse_all(split_text(catalogue.text), "catalogue")
+    text = f"{catalogue.text}\n# Not asked: {', '.join(off)}.\n"
+    with uncollected():
+        return Catalogue(text, _Compiler(spec, top))
 
 
 def _read(

@@ -44,6 +44,11 @@ class Clipping:
         self._recent: deque[float] = deque(map(float, before), REMEMBERED)
         self._sorted = sorted(self._recent)
 
+    @property
+    def follows(self) -> bool:
+        """Whether limits follow from the rewards before."""
+        return self._quantile is not None
+
     def clip(self, earned: float) -> float:
         """Return the reward that is learned."""
         low, high = self._limits()

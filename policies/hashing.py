@@ -96,6 +96,21 @@ class Hasher:
             vector = np.bincount(layout.places, weights, self.dim).astype(np.float64)
         return vector
 
+    def spread_many(self, names: tuple[str, ...], values: FloatArray) -> FloatArray:
+        """Return many vectors of the same names, shape (n, dim).
+
+        Args:
+            names: Any number of them.
+            values: Finite numbers, shape (n, n_names).
+        """
+        layout = self._layout_of.get(names) or self._new_layout(names)
+        vectors: FloatArray
+        if layout.matrix is not None:
+            vectors = values.dot(layout.matrix.T)
+        else:
+            vectors = np.array([self.spread(names, row) for row in values])
+        return vectors
+
     def _new_layout(self, names: tuple[str, ...]) -> _Layout:
         entries = [
             (source, place, share)

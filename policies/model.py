@@ -7,7 +7,7 @@ writes them as JSON under the names they have here.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -30,6 +30,8 @@ __all__ = [
     "Context",
     "Decision",
     "EventKind",
+    "FeatureColumns",
+    "FeatureTable",
     "FeatureValue",
     "Features",
     "FloatArray",
@@ -67,6 +69,28 @@ FeatureValue = float | bool | str
 
 Features = tuple[tuple[str, float], ...]
 """What a learner sees: names with numbers; a category is named `key=value`, at 1."""
+
+
+class FeatureColumns(NamedTuple):
+    """Features of many moments that have the same names.
+
+    Attributes:
+        names: The names.
+        values: Of each moment, shape (n, n_names).
+    """
+
+    names: tuple[str, ...]
+    values: FloatArray
+
+
+@runtime_checkable
+class FeatureTable(Protocol):
+    """Features of many moments, which may be known as columns."""
+
+    def table(self) -> FeatureColumns | None:
+        """Return them as columns; none where their names differ."""
+        ...
+
 
 NO_OFFER = 0
 """The catalogue index of the action that shows nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, cast
@@ -25,20 +25,28 @@ from policies.learners.base import Beliefs, Learner
 from policies.learners.blend import Blend, BlendSettings
 from policies.learners.kernel import Kernel, KernelSettings
 from policies.learners.linear import Linear, LinearSettings
-from policies.learners.linucb import LinUCB, LinUCBSettings
+from policies.learners.linucb import BoundsAhead, LinUCB, LinUCBSettings
 from policies.learners.logistic import Logistic, LogisticSettings
 from policies.learners.popularity import Popularity, PopularitySettings
 from policies.learners.priority import Priority, PrioritySettings
 from policies.learners.sealing import is_sealed, seal, unseal
 from policies.learners.vw import VowpalWabbit, VowpalWabbitSettings
 from policies.learners.vw_explorers import VowpalWabbitExploration
-from policies.model import NO_OFFER, Action, Features, FloatArray, ScoreTerms
+from policies.model import (
+    NO_OFFER,
+    NO_TRAFFIC,
+    Action,
+    Features,
+    FloatArray,
+    ScoreTerms,
+)
 from policies.objective import ObjectiveSettings
 from policies.splits import SplitSettings
-from policies.traffic import Chances, TrafficSettings, bounded
+from policies.traffic import Chances, TrafficSettings, bounded, floored
 
 __all__ = [
     "UCB",
+    "Ahead",
     "BlendSettings",
     "Chances",
     "EpsilonGreedy",
@@ -357,6 +365,44 @@ class Policy:
             scores = self.score(context, actions)
         return exploration.distribution(_untied(scores, actions), learned=self.learned)
 
+    def ahead(
+        self, contexts: Sequence[Features], actions: Sequence[Action]
+    ) -> Ahead | None:
+        """Return the distributions at contexts that are still to come.
+
+        They cost far less together than one by one, and are kept right while the
+        policy learns from them, one after the other.
+
+        Args:
+            contexts: At least one.
+            actions: What is eligible at each of them, at least one.
+
+        Returns:
+            None where the policy is to be asked one by one: with another learner than
+            `linucb` or another exploration than `epsilon_greedy`, with an objective,
+            bounds, priorities, or actions that begin as others like them.
+        """
+        settings, learner = self.settings, self.learner
+        exploration = settings.exploration
+        plain = settings.objective.off and settings.traffic.unbounded
+        if not (
+            plain
+            and isinstance(learner, LinUCB)
+            and isinstance(exploration, EpsilonGreedy)
+        ):
+            return None
+        for action in actions:
+            own = action.traffic is not NO_TRAFFIC or action.like
+            if own or action.priority:
+                return None
+
+        def explore(scores: FloatArray) -> FloatArray:
+            self._settle(actions, scores)
+            explored = exploration.distributions(scores)
+            return floored(Chances(explored.T, 0.0), settings.floor).probabilities
+
+        return Ahead(learner.ahead(contexts), actions, explore)
+
     @property
     def learns_among(self) -> bool:
         """Whether it learns from what was eligible too, not from the chosen alone."""
@@ -444,6 +490,52 @@ class Policy:
         """Return all that was learned: the same bytes for the same learning."""
         saved = _Saved(dict(sorted(self.outcomes.items())), self.learner.save())
         return seal(_KIND, msgspec.msgpack.encode(saved))
+
+
+class Ahead:
+    """Distributions of a policy at contexts that are still to come.
+
+    Args:
+        bounds: The scores of its learner there.
+        actions: What is eligible.
+        explore: Makes distributions of scores.
+    """
+
+    def __init__(
+        self,
+        bounds: BoundsAhead,
+        actions: Sequence[Action],
+        explore: Callable[[FloatArray], FloatArray],
+    ) -> None:
+        self._bounds = bounds
+        self._actions = actions
+        self._explore = explore
+
+    def distributions(self, first: int) -> FloatArray:
+        """Return what `Policy.distribution` does, but for rounding.
+
+        Args:
+            first: The first context that is asked about.
+
+        Returns:
+            A row for each of them, shape (n - first, n_actions).
+
+        Raises:
+            ValueError: If a score is not finite.
+        """
+        scores = self._bounds.scores(self._actions, first)
+        if not np.isfinite(scores).all():
+            raise ValueError("scores must be finite")
+        return self._explore(scores)
+
+    def learned(self, action: Action, first: int) -> None:
+        """Take in what the policy has learned of an action.
+
+        Args:
+            action: The action.
+            first: The first context that is still to come.
+        """
+        self._bounds.learned(action, first)
 
 
 class _Saved(msgspec.Struct, array_like=True):

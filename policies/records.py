@@ -49,6 +49,7 @@ __all__ = [
     "TrackRecord",
     "decode_decision",
     "decode_history",
+    "decode_lesson",
     "decode_outcome",
     "encode",
     "encode_decision",
@@ -169,6 +170,20 @@ class DecisionRecord(
     terms: ScoreTerms | None = None
 
 
+class _Lesson(msgspec.Struct, frozen=True):
+    """Of the record of a decision what a policy learns from."""
+
+    opportunity: Opportunity
+    catalogue: str
+    policy: str
+    model: str
+    actions: tuple[tuple[int, int], ...]
+    probabilities: tuple[int, ...]
+    chosen: int
+    valid_until_ms: int
+    split: Split = "train"
+
+
 class _FirstHistory(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 ):
@@ -203,6 +218,7 @@ class _FirstRecord(
 
 _encoder = msgspec.json.Encoder()
 _decision = msgspec.json.Decoder(DecisionRecord)
+_lesson = msgspec.json.Decoder(_Lesson)
 _first_decision = msgspec.json.Decoder(_FirstRecord)
 _first_history = msgspec.json.Decoder(_FirstHistory)
 _history = msgspec.json.Decoder(HistoryRecord)
@@ -249,13 +265,7 @@ def decode_decision(text: str) -> Decision:
         catalogue=record.catalogue,
         policy=record.policy,
         model=record.model,
-        actions=tuple(
-            [
-                at
-                for first, count in record.actions
-                for at in range(first, first + count)
-            ]
-        ),
+        actions=_indices(record.actions),
         probabilities=record.probabilities,
         chosen=record.chosen,
         valid_until_ms=record.valid_until_ms,
@@ -266,6 +276,33 @@ def decode_decision(text: str) -> Decision:
         split=record.split,
         terms=record.terms,
     )
+
+
+def decode_lesson(text: str) -> Decision:
+    """Read of a decision what a policy learns from: without what was known before it.
+
+    Raises:
+        msgspec.DecodeError: If it is not one.
+    """
+    try:
+        lesson = _lesson.decode(text)
+    except msgspec.ValidationError:
+        return decode_decision(text)
+    return Decision(
+        opportunity=lesson.opportunity,
+        catalogue=lesson.catalogue,
+        policy=lesson.policy,
+        model=lesson.model,
+        actions=_indices(lesson.actions),
+        probabilities=lesson.probabilities,
+        chosen=lesson.chosen,
+        valid_until_ms=lesson.valid_until_ms,
+        split=lesson.split,
+    )
+
+
+def _indices(runs: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    return tuple([at for first, count in runs for at in range(first, first + count)])
 
 
 def _earlier(

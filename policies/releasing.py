@@ -127,7 +127,7 @@ def published(
     if release is None or canary == 0.0:
         if model is None:
             return release
-        before = None if release is None else release.serving
+        before = _before(release, model)
         return Release(model, previous=before, **made)  # type: ignore[arg-type] # Each has its own.
     if release.canary is None:
         if model is None:
@@ -154,10 +154,14 @@ def promoted(model: Model, release: Release | None, *, follow: bool) -> Release:
         release: What served until now.
         follow: Whether later models may serve after it; else it is kept to.
     """
-    before = None
-    if release is not None:
-        before = release.previous if release.serving == model else release.serving
-    return Release(model, held=not follow, previous=before)
+    return Release(model, held=not follow, previous=_before(release, model))
+
+
+def _before(release: Release | None, model: Model) -> Model | None:
+    """Return what served before a model does."""
+    if release is None:
+        return None
+    return release.previous if release.serving == model else release.serving
 
 
 def rolled_back(release: Release | None, to: Model | None) -> Release:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from policies.hashing import Hasher
 from policies.model import Features, FloatArray
 
-__all__ = ["Moments", "RewardModel", "cross_fit", "fold_of"]
+__all__ = ["Moments", "RewardModel", "cross_fit", "design", "fold_of"]
 
 IntArray = NDArray[np.int64]
 
@@ -170,7 +170,7 @@ class Moments:
         """
         if not len(contexts):
             return
-        X = _design(contexts, self._hasher)
+        X = design(contexts, self._hasher)
         weighted = X if weights is None else X * weights[:, None]
         cell = actions * self.folds + fold
         order = np.argsort(cell, kind="stable")
@@ -252,7 +252,7 @@ class RewardModel:
             fold: The fold of each row, shape (n,).
             reward: Which of the rewards it was learned from.
         """
-        X = _design(contexts, self._hasher)
+        X = design(contexts, self._hasher)
         predictions = np.empty((len(contexts), len(self.names)))
         for k in range(len(self._mean)):
             rows = fold == k
@@ -273,8 +273,16 @@ def fold_of(key: str, folds: int) -> int:
     return int.from_bytes(digest, "little") % folds
 
 
-def _design(contexts: Sequence[Features], hasher: Hasher) -> FloatArray:
-    """Return a constant and the hashed features of each context, (n, dim + 1)."""
+def design(contexts: Sequence[Features], hasher: Hasher) -> FloatArray:
+    """Return a constant and the hashed features of each context.
+
+    Args:
+        contexts: What was known at each decision, n of them.
+        hasher: Hashes features to its `dim` places.
+
+    Returns:
+        Shape (n, dim + 1).
+    """
     places: dict[Features, int] = {}
     rows = [places.setdefault(features, len(places)) for features in contexts]
     X = np.ones((len(places), hasher.dim + 1))

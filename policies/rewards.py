@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -14,6 +13,7 @@ from policies.toml import Duration
 __all__ = [
     "CLAWBACKS",
     "DEFAULT_WORTH",
+    "REWARD_MAX",
     "REWARD_WAIT_MAX_MS",
     "REWARD_WAIT_MIN_MS",
     "Aggregate",
@@ -29,6 +29,9 @@ REWARD_WAIT_MAX_MS = 90 * _DAY_MS
 
 Aggregate = Literal["earliest", "sum", "max", "min", "mean", "median"]
 """How several rewards of one decision become one."""
+
+REWARD_MAX = 1e12
+"""The largest number of rewards' settings: with any amount of money it stays finite."""
 
 CLAWBACKS: frozenset[OutcomeKind] = frozenset(["refunded", "downgraded", "churned"])
 """What takes back what was earned; alone it settles nothing."""
@@ -57,8 +60,7 @@ class Amount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what cannot be a reward."""
         for name in ("factor", "plus", "unknown"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"{name} must be finite, not {getattr(self, name)}")
+            _check_number(name, getattr(self, name))
 
 
 Worth = float | Amount
@@ -143,8 +145,7 @@ class RewardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse what cannot be a reward."""
         check_outcomes(self.outcomes)
-        if not math.isfinite(self.default):
-            raise ValueError(f"default must be finite, not {self.default}")
+        _check_number("default", self.default)
         self._check_costs()
         if not 0 < self.wait <= REWARD_WAIT_MAX_MS:
             raise ValueError(f"wait must be above 0 to 90d, not {self.wait.text}")
@@ -155,21 +156,23 @@ class RewardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(
                     f"rates.{currency} must be for three letters, such as EUR"
                 )
-            if not 0.0 < rate < math.inf:
-                raise ValueError(f"rates.{currency} must be above 0, not {rate}")
+            if not 0.0 < rate <= REWARD_MAX:
+                raise ValueError(
+                    f"rates.{currency} must be above 0, to {REWARD_MAX:g}, not {rate}"
+                )
         self._check_clips()
 
     def _check_costs(self) -> None:
         costs = {f"attention_costs.{k}": c for k, c in self.attention_costs.items()}
         for name, cost in {"attention_cost": self.attention_cost, **costs}.items():
-            if not 0.0 <= cost < math.inf:
-                raise ValueError(f"{name} must be 0 or more, not {cost}")
+            if not 0.0 <= cost <= REWARD_MAX:
+                raise ValueError(f"{name} must be 0 to {REWARD_MAX:g}, not {cost}")
 
     def _check_clips(self) -> None:
         for name in ("clip_min", "clip_max"):
             limit = getattr(self, name)
-            if limit is not None and not math.isfinite(limit):
-                raise ValueError(f"{name} must be finite, not {limit}")
+            if limit is not None:
+                _check_number(name, limit)
         if (
             self.clip_min is not None
             and self.clip_max is not None
@@ -207,5 +210,13 @@ def check_outcomes(outcomes: Mapping[OutcomeKind, Worth], of: str = "outcomes") 
     for kind, worth in outcomes.items():
         if kind in ("shown", "not_shown"):
             raise ValueError(f"{of}: {kind} is no outcome that earns a reward")
-        if isinstance(worth, float) and not math.isfinite(worth):
-            raise ValueError(f"{of}.{kind} must be finite, not {worth}")
+        if isinstance(worth, float):
+            _check_number(f"{of}.{kind}", worth)
+
+
+def _check_number(name: str, value: float) -> None:
+    if not -REWARD_MAX <= value <= REWARD_MAX:
+        raise ValueError(
+            f"{name} must be finite, from {-REWARD_MAX:g} to {REWARD_MAX:g}, not"
+            f" {value}"
+        )

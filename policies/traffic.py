@@ -144,7 +144,7 @@ def floored(explored: Chances, floor: float) -> Chances:
     """Give all actions a share in equal parts.
 
     Args:
-        explored: What an exploration says.
+        explored: What an exploration says; several distributions are rows of one.
         floor: That share, 0 to 1.
 
     Examples:
@@ -153,7 +153,7 @@ def floored(explored: Chances, floor: float) -> Chances:
     """
     if floor == 0.0:
         return explored
-    part = floor / explored.probabilities.size
+    part = floor / explored.probabilities.shape[-1]
     # Rounding keeps the order: no probability ends below the floor.
     return Chances(
         part + (1.0 - floor) * explored.probabilities,
@@ -243,6 +243,7 @@ def _possible(
     if upper.sum() < total:
         if not upper.any():
             upper = sizes
+        upper = upper / upper.max()  # Whose sum may be too small to divide by.
         upper = upper * (total / upper.sum())
     return lower, np.maximum(lower, upper)
 

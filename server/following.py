@@ -53,7 +53,7 @@ class _Models:
         self._current = current
         self._store = store
         self._settings = settings
-        self._refused: set[tuple[str, Model]] = set()
+        self._refused: set[tuple[str, Model, int]] = set()
         self._seen: object = None
 
     async def look(self) -> None:
@@ -147,7 +147,8 @@ class _Models:
         self, settings: PolicySettings, snapshot: Snapshot
     ) -> Policy | None:
         """Read a model and try it; none where it is not fit to decide."""
-        key = (settings.version, snapshot.version)
+        # One that was damaged may have been learned anew.
+        key = (settings.version, snapshot.version, hash(snapshot.body))
         if key in self._refused:
             return None
         catalogue, previous = self._current.catalogue, self._current.policy

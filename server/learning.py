@@ -180,7 +180,10 @@ class Learning:
         """Return what a decision adds to the stream, and when to look again.
 
         Its first reward is what it earned within the wait, even if the learner was
-        not there when the wait was over; what came later is a correction.
+        not there when the wait was over; what came later is a correction. Where limits
+        follow from rewards, a correction counts towards them, though it may be clipped
+        to what was learned already: where all money comes late, they would else be
+        those of no money.
         """
         decision, outcomes, (revision, known, earned) = joinable
         decision_id = decision.opportunity.decision_id
@@ -193,11 +196,10 @@ class Learning:
             if revision and now.reward == earned:
                 continue
             earned, reward = now.reward, self._clipping.clip(now.reward)
-            if revision == 0:
-                if decision.split == "train":
-                    self._clipping.remember(earned)
-            elif reward == known:
+            if revision and reward == known and not self._clipping.follows:
                 continue
+            if decision.split == "train":
+                self._clipping.remember(earned)
             revision += 1
             clipped = None if earned == reward else earned
             rows.append(Resolution(decision_id, reward, revision, known, clipped))

@@ -42,8 +42,9 @@ class Lineage:
         policy: It learns in place.
         position: How many rows of the stream it has learned.
         waiting: Whether the stream is learned anew, and nothing is to be published
-            before its end: the last model of the epoch before serves meanwhile, or
-            the baseline where the learner is new.
+            before its end: the last model of the epoch before serves meanwhile, what
+            serves knows more than what could be read of it, or the baseline decides
+            where the learner is new.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Lineage:
         self.policy, self.position = self._resumed()
         self._published = self.position
         self._unfit = -1
+        behind = self.position < store.stream_length()
         release = store.release(self.learner)
-        behind = release is None and self.position < store.stream_length()
+        if release is not None:
+            behind = behind and release.serving > (epoch, self.position)
         self.waiting = behind or (release is not None and release.serving[0] < epoch)
         if behind:
             _log.info(

@@ -28,6 +28,8 @@ from simulator.comparing import Comparison
 from simulator.comparing import compare as compare_log
 from simulator.evaluation import POLICIES, Evaluation
 from simulator.evaluation import evaluate as evaluate_log
+from simulator.gating import Gating
+from simulator.gating import gates as ask_gates
 from simulator.judging import DEFAULT_ESTIMATORS, FOLDS
 from simulator.logs import (
     Format,
@@ -41,18 +43,25 @@ from simulator.logs import (
 from simulator.logs.times import text_of
 from simulator.memory import Parts
 from simulator.played import print_remote, print_simulations, print_sweep
-from simulator.rehearsals import print_rehearsal
+from simulator.prospecting import Opportunities, OpportunitySettings
+from simulator.prospecting import opportunities as find_opportunities
+from simulator.prospects import print_opportunities
+from simulator.rehearsals import print_gating, print_rehearsal
 from simulator.rehearsing import Rehearsal
 from simulator.rehearsing import rehearse as rehearse_log
 from simulator.remote import Remote, play_remotely
 from simulator.replaying import Different, Replay
 from simulator.replaying import replay as replay_log
+from simulator.reporting import Reportable, read_result
+from simulator.reporting import report as write_report
 from simulator.simulating import WORDS, Simulation, player
 from simulator.simulating import simulate as play_world
 from simulator.surveying import REWARD
 from simulator.sweeping import Sweep, seeds_of, settings_of
 from simulator.sweeping import sweep as sweep_worlds
-from simulator.tables import print_comparison, print_evaluation
+from simulator.tables import print_comparison, print_evaluation, print_walk
+from simulator.walking import DEFAULT_EVALUATORS, EVALUATORS, Walk
+from simulator.walking import walk as walk_log
 from simulator.worlds import read_world
 
 __all__ = ["main"]
@@ -107,6 +116,15 @@ JSONOption = Annotated[
     Path | None,
     typer.Option(
         "--json", metavar="FILE", help="Also write the result to a file, as JSON."
+    ),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Also write a report: one page with plots, in a file that needs nothing"
+        " else.",
     ),
 ]
 AnyLogArgument = Annotated[
@@ -296,6 +314,7 @@ def rehearse(
     ] = 1.0,
     confidence: ConfidenceOption = 0.95,
     json: JSONOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Say what would have been under other rules.
 
@@ -324,7 +343,134 @@ def rehearse(
         )
     print_rehearsal(result, _out, time.perf_counter() - started)
     _write(json, result)
+    _report(report, result)
     _end(result.verdict)
+
+
+@app.command()
+def gates(
+    log: LogArgument,
+    *,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=0.9999, help="How often all intervals at once are to hold."
+        ),
+    ] = 0.95,
+    json: JSONOption = None,
+) -> None:
+    """Say what gating cost: what each gate held back, and what that was worth.
+
+    Explains every decision, and rehearses the log without each gate that rejects
+    anything; also with none but those that say who may see an offer at all, and without
+    levers where they count. Where too much of what a gate held back was never tried,
+    there is no number.
+
+    Ends with status 0 if the log can tell of all, 3 if it cannot tell of one, and 2 if
+    it cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator gates opportune.db
+      opportune-simulator gates opportune.db --json gates.json
+    """  # noqa: D301 - as above
+    with _told(), Log(log) as opened, _progress() as watcher:
+        result = ask_gates(opened, confidence=confidence, watcher=watcher)
+    print_gating(result, _out)
+    _write(json, result)
+    _end(result.verdict)
+
+
+@app.command()
+def opportunities(
+    log: AnyLogArgument,
+    *,
+    users_min: Annotated[
+        int,
+        typer.Option(
+            min=5,
+            max=1_000_000,
+            help="How many users or accounts there must be in whatever is told of.",
+        ),
+    ] = 20,
+    uses: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURE",
+            help="A feature of requests that says that a user uses something, as often"
+            " as wanted: a flag that is true, a number above 0.",
+        ),
+    ] = None,
+    near: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=1.0, help="From which share of a limit on it is near."
+        ),
+    ] = 0.8,
+    lift: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            max=100.0,
+            help="How many times as often as by chance things are used together.",
+        ),
+    ] = 1.2,
+    price_step: Annotated[
+        float,
+        typer.Option(
+            min=1.01,
+            max=100.0,
+            help="How many times as much as the plan before one costs, to be a gap.",
+        ),
+    ] = 2.0,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            min=0.51,
+            max=0.9999,
+            help="How much of what is told is more than luck, and how often intervals"
+            " hold, on average.",
+        ),
+    ] = 0.95,
+    json: JSONOption = None,
+    format_: FormatOption = None,
+    mapping: MappingOption = None,
+    skip_bad: SkipBadOption = False,
+) -> None:
+    """Find what the log says that the catalogue does not answer.
+
+    What is used together without a bundle; who takes an offer less than others; between
+    which plans users stand; which limits hurt; who and what is never reached, and which
+    gate holds it back. Each with how many users it is about, what it may be worth where
+    the log can tell, and the key of the catalogue to edit.
+
+    Ends with status 0 if the log was looked at, whatever was found, 3 if it has too few
+    users to tell of any, and 2 if it cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator opportunities opportune.db
+      opportune-simulator opportunities opportune.db --uses shares --json found.json
+      opportune-simulator opportunities events.parquet --users-min 50
+    """  # noqa: D301 - as above
+    settings = OpportunitySettings(
+        users_min=users_min,
+        confidence=confidence,
+        lift_min=lift,
+        near=near,
+        price_step=price_step,
+        uses=tuple(uses or ()),
+    )
+    with (
+        _told(),
+        open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
+        _progress() as watcher,
+    ):
+        result = find_opportunities(source, settings, watcher=watcher)
+    print_opportunities(result, _out)
+    _write(json, result)
+    if not result.enough:
+        raise typer.Exit(_CANNOT_TELL)
 
 
 @app.command()
@@ -359,6 +505,7 @@ def evaluate(
         ),
     ] = None,
     json: JSONOption = None,
+    report: ReportOption = None,
     confidence: ConfidenceOption = 0.95,
     interval: IntervalOption = "default",
     split: SplitOption = None,
@@ -410,6 +557,7 @@ def evaluate(
         )
     print_evaluation(result, _out)
     _write(json, result)
+    _report(report, result)
     _end(result.verdict)
 
 
@@ -465,6 +613,7 @@ def compare(
     estimator: EstimatorOption = None,
     objective: ObjectiveOption = None,
     json: JSONOption = None,
+    report: ReportOption = None,
     confidence: ConfidenceOption = 0.95,
     split: SplitOption = None,
     train_until: TrainUntilOption = None,
@@ -519,10 +668,93 @@ def compare(
         )
     print_comparison(result, _out)
     _write(json, result)
+    _report(report, result)
     if result.gate is not None:
         raise typer.Exit(_GATE[result.gate.verdict])
     if result.winner is None:
         raise typer.Exit(_CANNOT_TELL)
+
+
+@app.command()
+def walk(
+    log: AnyLogArgument,
+    *,
+    policy: Annotated[
+        list[str],
+        typer.Option(
+            "--policy",
+            "-p",
+            metavar="SETTINGS",
+            help="The path of a settings file with the [policy] that is to learn, as"
+            " often as wanted. WORD=PATH calls it WORD in tables.",
+        ),
+    ],
+    evaluator: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--evaluator",
+            "-e",
+            metavar="NAME",
+            help="What to evaluate by, as often as wanted:"
+            f" {', '.join(EVALUATORS)}. Without it: {', '.join(DEFAULT_EVALUATORS)}.",
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="For completed: which share of a policy's choices to keep, above 0, at"
+            " most 1. Without it, twice the smallest propensity.",
+            show_default=False,
+        ),
+    ] = None,
+    in_order: Annotated[
+        bool,
+        typer.Option(
+            "--in-order",
+            help="For completed: keep the order of the log, where what pleases"
+            " changes.",
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    confidence: ConfidenceOption = 0.95,
+    json: JSONOption = None,
+    format_: FormatOption = None,
+    mapping: MappingOption = None,
+    skip_bad: SkipBadOption = False,
+) -> None:
+    """Say what a policy that goes on learning would have earned from the start.
+
+    It begins with nothing learned, and learns from the rows in which the log did what
+    it would have done. Values are rewards per decision of a run of so many updates.
+    What `evaluate` says of the same settings is of what it has learned in the end.
+
+    Ends with status 0 if every value is usable, 3 if the log cannot tell (weak or
+    unusable), and 2 if the log or a policy cannot be read.
+
+    \b
+    Examples:
+      opportune-simulator walk opportune.db -p opportune.toml
+      opportune-simulator walk log.parquet -p bolder.toml -p calm=calmer.toml
+      opportune-simulator walk events.dsjson -p opportune.toml -e rejection -e dr_ns
+    """  # noqa: D301 - as above
+    with (
+        _told(),
+        open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
+        _progress() as watcher,
+    ):
+        result = walk_log(
+            source,
+            policy,
+            evaluators=evaluator or DEFAULT_EVALUATORS,
+            confidence=confidence,
+            rate=rate,
+            in_order=in_order,
+            seed=seed,
+            watcher=watcher,
+        )
+    print_walk(result, _out)
+    _write(json, result)
+    _end(result.verdict)
 
 
 @app.command()
@@ -551,6 +783,7 @@ def simulate(
         ),
     ] = None,
     json: JSONOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Play a world of simulated users whose tastes are known.
 
@@ -567,6 +800,8 @@ def simulate(
     if server is not None:
         if policy or out:
             _fail("--server decides by its own policy, and keeps the log itself")
+        if report is not None:
+            _fail("there is no report of what a server did: use --json")
         with _told(), _progress() as watcher:
             remote = play_remotely(
                 read_world(world, seed),
@@ -593,6 +828,7 @@ def simulate(
             results.append(found.result)
     print_simulations(results, _out)
     _write(json, results)
+    _report(report, results)
 
 
 @app.command()
@@ -618,6 +854,7 @@ def sweep(
     days: DaysOption = None,
     confidence: ConfidenceOption = 0.95,
     json: JSONOption = None,
+    report: ReportOption = None,
 ) -> None:
     """Play a world with several policies, settings and seeds.
 
@@ -642,6 +879,40 @@ def sweep(
         )
     print_sweep(result, _out)
     _write(json, result)
+    _report(report, result)
+
+
+@app.command("report")
+def report_result(
+    result: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULT",
+            help="What evaluate, compare, rehearse, simulate or sweep wrote by --json.",
+        ),
+    ],
+    page: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.html",
+            help="Where to; a file that is there is replaced.",
+        ),
+    ],
+) -> None:
+    """Make a report of a result that was stored.
+
+    A report is one page with the conclusion in words, plots, tables, and what words
+    mean. It is one file that loads nothing and runs nothing, and can be read on a phone
+    or printed. The same result makes the same file, also by --report of the command
+    that found it. Ends with status 2 if the result cannot be read, or there is no
+    report of such a result.
+
+    \b
+    Examples:
+      opportune-simulator report out.json report.html
+    """  # noqa: D301 - as above
+    with _told():
+        write_report(read_result(result), page)
 
 
 @app.command("check-log")
@@ -834,8 +1105,11 @@ def _write(
     | Check
     | Written
     | Rehearsal
+    | Gating
+    | Opportunities
     | Sweep
     | Remote
+    | Walk
     | list[Simulation],
 ) -> None:
     if path is None:
@@ -845,6 +1119,12 @@ def _write(
         path.write_bytes(text)
     except OSError as error:
         _fail(f"{path}: cannot be written: {error.strerror}")
+
+
+def _report(path: Path | None, result: Reportable) -> None:
+    if path is not None:
+        with _told():
+            write_report(result, path)
 
 
 @contextmanager

@@ -52,12 +52,35 @@ class Batch:
         return np.repeat(np.arange(len(self)), self.sizes)
 
     @cached_property
+    def complete(self) -> bool:
+        """Whether every row says what was eligible."""
+        return bool(len(self.feedback.offsets)) and bool((self.sizes > 0).all())
+
+    def demand_actions(self) -> None:
+        """Refuse a part that does not say what was eligible.
+
+        Raises:
+            BatchError: If a row does not.
+        """
+        part = self.feedback
+        if len(self) and not self.complete:
+            row = int(np.argmin(self.sizes)) if len(part.offsets) else 0
+            place = part.positions[row] if len(part.positions) else row + 1
+            raise BatchError(
+                f"row {place}: the log does not say which actions were eligible; give"
+                " it a column with them, or ask only about policies of which it has"
+                " the probabilities: logged, column:NAME"
+            )
+
+    @cached_property
     def at(self) -> NDArray[np.int64]:
         """Where among the eligible actions the chosen one is, shape (n,).
 
         Raises:
-            BatchError: If a row's chosen action is not among them.
+            BatchError: If a row's chosen action is not among them, or the row does
+                not say which they are.
         """
+        self.demand_actions()
         part = self.feedback
         found = np.flatnonzero(part.actions == part.chosen[self.rows])
         rows, first = np.unique(self.rows[found], return_index=True)
@@ -88,6 +111,9 @@ class Batch:
         """Return the sums of what eligible actions have, by row, shape (n,)."""
         if not len(self):
             return np.zeros(0)
+        if not self.complete:
+            counted = np.bincount(self.rows, values, len(self))
+            return counted.astype(float)
         sums: FloatArray = np.add.reduceat(values, self.feedback.offsets[:-1])
         return sums
 

@@ -35,14 +35,15 @@ from simulator.workspaces import Workspaces
 __all__ = ["CHOICES", "Candidate", "Training", "candidates", "policy_of", "targets"]
 
 CHOICES = (
-    "logged, uniform, latest, greedy, fixed:OFFER_ID, fixed:no_offer, model:EPOCH.N,"
+    "logged, uniform, latest, greedy, no_levers, fixed:OFFER_ID, fixed:no_offer,"
+    " model:EPOCH.N,"
     " column:NAME, vw:MODEL, or the path of a settings file with [policy] or of an"
     " exported model"
 )
 
 _FIXED, _MODEL, _COLUMN, _VW = "fixed:", "model:", "column:", "vw:"
 _NO_OFFER = "no_offer"
-_OF_SERVERS = ("latest", "greedy")
+_OF_SERVERS = ("latest", "greedy", "no_levers")
 _EXPORTED = "opportune.model.v1"
 
 
@@ -249,7 +250,7 @@ class _Making:
                 return Logged(name, "what was decided, observed")
             case "uniform":
                 return Uniform(name, "every eligible action alike")
-            case "latest" | "greedy":
+            case "latest" | "greedy" | "no_levers":
                 return self._of_server(name, what)
         kind, _, rest = what.partition(":")
         match kind:
@@ -323,6 +324,9 @@ class _Making:
         if what == "greedy":
             settings = _greedy(settings)
             said += " without exploration"
+        if what == "no_levers":
+            settings = _without_levers(settings, version)
+            said += " without levers"
         training = self._training
         judged_apart = training.until_ms is not None or (
             training.folds > 0 and not training.frozen
@@ -417,6 +421,14 @@ def _greedy(settings: PolicySettings) -> PolicySettings:
     if isinstance(learner, LinUCBSettings):
         learner = msgspec.structs.replace(learner, alpha=0.0)
     return PolicySettings(learner, EpsilonGreedy(epsilon=0.0), settings.salt)
+
+
+def _without_levers(settings: PolicySettings, version: str) -> PolicySettings:
+    """Return the settings by which nobody favours an offer."""
+    if not settings.objective.levers:
+        raise TargetError(f"no_levers: levers do not count in policy {version}")
+    objective = msgspec.structs.replace(settings.objective, levers=False)
+    return msgspec.structs.replace(settings, objective=objective)
 
 
 class _File(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from simulator.feedback import Feedback
 from simulator.logs import Source, Watcher
 from simulator.logs.building import hashes_of_texts
+from simulator.surveying import REWARD_MAX
 
 __all__ = ["IDS_MAX", "Check", "Finding", "Logger", "check"]
 
@@ -46,7 +47,7 @@ _WHAT: Mapping[str, tuple[_Severity, str]] = {
     "not eligible": ("wrong", "what was chosen is not among the eligible actions"),
     "action twice": ("wrong", "an action is eligible twice"),
     "floor": ("wrong", "a probability is below the logged floor"),
-    "reward": ("wrong", "the reward is not finite"),
+    "reward": ("wrong", "the reward is not finite, or no number to reckon with"),
     "duplicate": ("wrong", "a decision with this id was there before"),
     "gap": ("wrong", "decisions before this one are missing"),
     "clock back": ("wrong", "the clock went back by more than a minute"),
@@ -200,7 +201,7 @@ class _Checking:
         self._found("zero propensity", part, p == 0.0)
         outside = ~((p > 0.0) & (p <= 1.0 + self._tolerance)) & (p != 0.0)
         self._found("propensity", part, outside, p)
-        self._found("reward", part, np.isinf(part.rewards), part.rewards)
+        self._found("reward", part, np.abs(part.rewards) > REWARD_MAX, part.rewards)
         self._found("no reward", part, np.isnan(part.rewards))
 
     def _look_at_actions(self, part: Feedback) -> None:

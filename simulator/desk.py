@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 from policies.catalogue import Catalogue
 from policies.clipping import Clipping
-from policies.commands import UserEvent
-from policies.engine import Past, Verdict, decide
+from policies.commands import Command
+from policies.engine import Past, Verdict, decide, eligible
 from policies.history import CONFIRMING, Chosen, report, reserve
 from policies.identity import decision_id, root_key
 from policies.joiner import join
 from policies.model import (
     NO_HISTORY,
     NO_OFFER,
+    Conditions,
     Decision,
     History,
     Opportunity,
@@ -24,6 +25,7 @@ from policies.model import (
 from policies.policy import Policy, PolicySettings
 from policies.profiles import apply
 from policies.training import fold
+from simulator.stock import Stock
 from simulator.worlds import World
 
 __all__ = ["TENANT", "Desk", "Pupil", "Row"]
@@ -54,16 +56,17 @@ class Desk:
         self.histories: dict[str, History] = {}
         self._tenant = tenant
         self._confirmed: set[str] = set()
+        self._stock = Stock(catalogue)
 
     def name(self, user_id: str, request_id: str) -> str:
         """Return the id of the decision that a request is answered with."""
         root = root_key(self._tenant, "", user_id)
         return decision_id(root, user_id, request_id)
 
-    def tell(self, user_id: str, event: UserEvent) -> None:
-        """Take up what a user did outside of the offers."""
+    def tell(self, user_id: str, command: Command) -> None:
+        """Take up what a product tells of a user, beside what came of offers."""
         before = self.histories.get(user_id, NO_HISTORY)
-        self.histories[user_id] = apply(before, event)
+        self.histories[user_id] = apply(before, command)
 
     def decide(self, opportunity: Opportunity) -> Verdict:
         """Decide, and hold what was chosen."""
@@ -72,9 +75,10 @@ class Desk:
         verdict = decide(
             opportunity,
             catalogue=self.catalogue,
-            past=Past(history),
+            past=self._past(opportunity, history),
             policy=self.policy,
         )
+        self._stock.hold(verdict.decision)
         chosen = self.chosen(verdict.decision)
         if chosen is not None:
             memory = self.catalogue.memory
@@ -87,6 +91,7 @@ class Desk:
         if chosen is None:
             return
         asked = decision.opportunity
+        self._stock.settle(decision, outcome)
         self.histories[asked.user_id] = report(
             self.histories.get(asked.user_id, NO_HISTORY),
             chosen,
@@ -97,6 +102,15 @@ class Desk:
         )
         if outcome.kind in CONFIRMING:
             self._confirmed.add(asked.decision_id)
+
+    def _past(self, opportunity: Opportunity, history: History) -> Past:
+        """Return what is known beside what is asked, and what has run out."""
+        past = Past(history)
+        if not self.catalogue.supplied:
+            return past
+        actions, _ = eligible(opportunity, self.catalogue, past)
+        short = self._stock.short(opportunity, actions)
+        return Past(history, conditions=Conditions(exhausted=short)) if short else past
 
     def chosen(self, decision: Decision) -> Chosen | None:
         """Return what histories remember of what was chosen; none for no offer."""

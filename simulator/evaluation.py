@@ -391,7 +391,7 @@ class _Estimating:
         self._plan = judged.plan
         self._tally = judged.tally
         self._diagnoses = {
-            at: found.diagnose() for at, found in judged.tally.diagnostics.items()
+            cell: found.diagnose() for cell, found in judged.tally.diagnostics.items()
         }
 
     # --- Values -------------------------------------------------------------------
@@ -502,7 +502,7 @@ class _Estimating:
         if self._judged.targets[cell.target].trained:
             doubts.append(TRAINED)
             verdict = worse(verdict, "weak")
-        diagnosis = self._diagnoses[cell.target]
+        diagnosis = self._diagnoses[Cell(cell.target, cell.objective)]
         if not cell.by:
             doubts += diagnosis.doubts
             verdict = worse(verdict, diagnosis.verdict)
@@ -560,8 +560,9 @@ class _Estimating:
         )
 
     def _diagnostics(self, at: int) -> Diagnostics:
-        found = self._tally.diagnostics[at]
-        diagnosis = self._diagnoses[at]
+        cell = Cell(at, self._question.objectives[0])
+        found = self._tally.diagnostics[cell]
+        diagnosis = self._diagnoses[cell]
         return Diagnostics(
             verdict=diagnosis.verdict,
             doubts=diagnosis.doubts,

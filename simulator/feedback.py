@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.model import Action, Features, FloatArray
+from policies.model import Action, FeatureColumns, Features, FloatArray
 
 __all__ = ["Contexts", "Feedback", "joined"]
 
@@ -72,7 +72,15 @@ class Contexts(Sequence[Features]):
     def __getitem__(self, row: int | slice) -> Features | Sequence[Features]:
         """Return the features of a row."""
         if isinstance(row, slice):
-            return [self[at] for at in range(*row.indices(len(self)))]
+            begin, end, step = row.indices(len(self))
+            if step != 1 or end < begin:
+                return self.take(np.arange(begin, end, step))
+            offsets = self.offsets[begin : end + 1]
+            inside = slice(offsets[0], offsets[-1])
+            values = self.values[inside]
+            return Contexts(
+                self.names, offsets - offsets[0], self.codes[inside], values
+            )
         if not -len(self) <= row < len(self):
             raise IndexError(row)
         row %= len(self)
@@ -85,6 +93,18 @@ class Contexts(Sequence[Features]):
     def __iter__(self) -> Iterator[Features]:
         for row in range(len(self)):
             yield self[row]
+
+    def table(self) -> FeatureColumns | None:
+        """Return them as columns; none where names of rows differ."""
+        n = len(self)
+        width = len(self.codes) // n if n else 0
+        if not width or (np.diff(self.offsets) != width).any():
+            return None
+        codes = self.codes.reshape(n, width)
+        if (codes != codes[0]).any():
+            return None
+        names = tuple([self.names[code] for code in codes[0].tolist()])
+        return FeatureColumns(names, self.values.reshape(n, width))
 
     def take(self, rows: NDArray[np.intp]) -> Contexts:
         """Return some of the rows, by their places, in the order given."""

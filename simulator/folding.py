@@ -65,7 +65,7 @@ class Folding:
             decision_id = row.resolution.decision_id
             gone = f"{name} is about decision {decision_id}, which is not in the log"
             raise LogError(self._log.path, gone)
-        decision = self._log.read(row.record, f"the decision of {name}")
+        decision = self._log.lesson(row.record, f"the decision of {name}")
         catalogue = self._log.catalogue(decision.catalogue)
         fold(self._learning, row.resolution, decision, catalogue)
         self.position = row.position

@@ -20,6 +20,7 @@ from policies.estimators import ESTIMATORS, Estimator, mrdr_weights, named
 from policies.intervals import KINDS
 from policies.model import FloatArray, Split
 from policies.reward_model import Moments, RewardModel
+from simulator.balancing import Balancing, Sampled, sampled
 from simulator.batches import Batch
 from simulator.candidates import Candidate, Training, candidates, targets
 from simulator.feedback import Feedback
@@ -30,7 +31,15 @@ from simulator.surveying import REWARD, Survey, column_of, moments_of, survey
 from simulator.tallying import UNSEEN, By, Plan, Tally, tally
 from simulator.targets import Target
 
-__all__ = ["DEFAULT_ESTIMATORS", "Judged", "Question", "QuestionError", "judge"]
+__all__ = [
+    "DEFAULT_ESTIMATORS",
+    "FOLDS",
+    "Judged",
+    "Question",
+    "QuestionError",
+    "judge",
+    "opened",
+]
 
 DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 """What is estimated by where nothing is asked for."""
@@ -45,14 +54,6 @@ _LEFT_OUT_MAX = 0.05
 _PENDING_MAX = 0.05
 _EXPECTED_MIN = 5.0
 _AUTO = "@auto"
-_PROVIDED = {
-    "logged_values",
-    "target_values",
-    "targets",
-    "cluster_weights",
-    "draws",
-    "loggers",
-}
 _GROUPS = ("segment", "day", "week", "logger")
 
 
@@ -157,14 +158,21 @@ def judge(
         OpportuneError: If the log, a policy or the cluster cannot be used.
     """
     wanted = candidates(policies)
-    with _opened(log) as source, runner_of(dask) as runner:
+    with opened(log) as source, runner_of(dask) as runner:
         judging = _Judging(source, question, runner, watcher or (lambda *_: None))
         return judging.run(wanted)
 
 
 @contextmanager
-def _opened(log: Any) -> Iterator[Source]:
-    """Open a log, and close it, unless somebody else has opened it."""
+def opened(log: Any) -> Iterator[Source]:
+    """Open a log, and close it, unless somebody else has opened it.
+
+    Args:
+        log: What `simulator.logs.open_log` opens, or a part that somebody has made.
+
+    Raises:
+        LogError: If it cannot be opened.
+    """
     if isinstance(log, Feedback):
         yield Parts([log])
         return
@@ -294,7 +302,7 @@ class _Judging:
             ),
         )
         if found is None or not found.rewarded:
-            raise self._nothing()
+            raise self._nothing(empty=found is None or not found.decisions)
         if {"day", "week"} & set(question.by) and not np.isfinite(found.times_ms[0]):
             raise QuestionError("the log has no times to cut it by day or week")
         return found
@@ -310,6 +318,9 @@ class _Judging:
         robust: Sequence[RewardModel] = ()
         if "mrdr" in names and model is not None:
             robust = self._robust(asked, model)
+        balancing: Sequence[Balancing] = ()
+        if any("balanced_weights" in _kind(name).needs for name in names):
+            balancing = self._balancing(asked, [*sorted(found.chosen), UNSEEN])
         return Plan(
             targets=asked,
             objectives=question.objectives,
@@ -319,6 +330,7 @@ class _Judging:
             kinds=any("cluster_weights" in _kind(name).needs for name in names),
             model=model,
             robust=robust,
+            balancing=balancing,
             folds=_MODEL_FOLDS,
             ranges=found.ranges,
             by=question.by,
@@ -338,7 +350,19 @@ class _Judging:
             raise self._nothing()
         return [moments.solve(names=model.names) for moments in found.each]
 
-    def _nothing(self) -> LogError:
+    def _balancing(
+        self, asked: Sequence[Target], names: Sequence[str]
+    ) -> Sequence[Balancing]:
+        """Learn what tells the decisions of each target from those of the log."""
+        found = self._runner.fold(
+            self._read("balancing", rewarded=True),
+            partial(_sampled, targets=asked, names=names),
+        )
+        if found is None:
+            raise self._nothing()
+        return found.solve()
+
+    def _nothing(self, *, empty: bool = False) -> LogError:
         path, split = self._source.path, self._question.split
         if split is not None:
             return LogError(
@@ -348,11 +372,15 @@ class _Judging:
             )
         if self._until_ms is not None:
             return LogError(path, "nothing was decided after train_until")
-        return LogError(
-            path,
-            "no decision has a reward yet: rewards come from ReportOutcome, some"
-            " of them only when [rewards] wait is over",
-        )
+        if empty:
+            return LogError(path, "there are no decisions")
+        problem = "no decision has a reward yet"
+        if self._source.format == "server":
+            problem += (
+                ": rewards come from ReportOutcome, some of them only when [rewards]"
+                " wait is over"
+            )
+        return LogError(path, problem)
 
 
 def _surveyed(
@@ -363,6 +391,12 @@ def _surveyed(
 
 def _tallied(part: Feedback, *, plan: Plan) -> Tally:
     return tally(Batch(part), plan)
+
+
+def _sampled(
+    part: Feedback, *, targets: Sequence[Target], names: Sequence[str]
+) -> Sampled:
+    return sampled(Batch(part), targets, names)
 
 
 def _columns(wanted: Sequence[Candidate], question: Question) -> frozenset[str] | None:
@@ -417,7 +451,7 @@ def _needs_model(name: str) -> bool:
 
 
 def _check_estimator(name: str) -> None:
-    """Refuse an estimator that there is not, or that a log is not enough for."""
+    """Refuse an estimator that there is not, or that has nothing to choose."""
     try:
         if name.endswith(_AUTO):
             tuned = named(name.removesuffix(_AUTO))
@@ -427,12 +461,6 @@ def _check_estimator(name: str) -> None:
             named(name)
     except ValueError as error:
         raise QuestionError(str(error)) from None
-    lacking = set(_kind(name).needs) - _PROVIDED
-    if lacking:
-        raise QuestionError(
-            f"{name} needs {', '.join(sorted(lacking))}, which is not in a log: use"
-            " policies.estimators from Python"
-        )
 
 
 def _steps(found: Survey, question: Question) -> Mapping[str, FloatArray]:

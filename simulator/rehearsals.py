@@ -1,13 +1,14 @@
-"""What a rehearsal looks like on a terminal."""
+"""What rehearsals, and what gates cost by them, look like on a terminal."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
 
+from simulator.gating import Cost, Gating
 from simulator.rehearsing import Effect, Figure, Rehearsal
 
-__all__ = ["print_rehearsal"]
+__all__ = ["print_gating", "print_rehearsal"]
 
 _NOTHING = "cannot tell"
 _LEADS = {
@@ -29,6 +30,13 @@ def print_rehearsal(result: Rehearsal, out: Console, seconds: float) -> None:
     if result.effects:
         out.print(_effects(result.effects))
     out.print(_figures(result))
+    for figure in result.figures:
+        if result.known < 1.0 and None not in (figure.alike_low, figure.alike_high):
+            out.print(
+                f"{figure.objective}: {figure.alike_low:+.4f} to"
+                f" {figure.alike_high:+.4f} more, if what was never tried is like what"
+                " was, of the same segment"
+            )
     for note in result.notes:
         out.print(f"Note: {note}.")
     for doubt in result.doubts:
@@ -77,7 +85,7 @@ def _effects(effects: tuple[Effect, ...]) -> Table:
 
 
 def _figures(result: Rehearsal) -> Table:
-    head = f"{float(f'{result.confidence:.4g}') * 100:g} %"
+    head = _percent(result.confidence)
     table = Table("a decision", "log", "new rules", head, "difference", head)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -95,3 +103,102 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         f"{figure.difference:+.4f}",
         f"{figure.difference_low:+.4f} to {figure.difference_high:+.4f}",
     )
+
+
+def print_gating(result: Gating, out: Console) -> None:
+    """Print what gates held back, and what that may have been worth."""
+    out.print(
+        f"{result.log}: {result.decisions:,} decisions of {result.roots:,} users or"
+        f" accounts, by the gates of catalogue {result.catalogue}"
+    )
+    out.print(_held(result))
+    sums = f"a reward of {result.reward:,.1f} in all"
+    out.print(f"What would be more without it, of {sums}:")
+    out.print(_worth(result))
+    out.print(
+        f"All {result.intervals} intervals of a kind hold at once,"
+        f" {_percent(result.confidence)} of the time (Bonferroni). Alike: if what was"
+        " held back earns as the same does in the same segment where it was tried."
+    )
+    for each in result.alternatives:
+        why = f"; not asked: {each.untold}" if each.untold else ""
+        out.print(f"{each.name}: {each.about}{why}.")
+    for note in result.notes:
+        out.print(f"Note: {note}.")
+    for name, cost in _costs(result):
+        for doubt in cost.doubts:
+            out.print(f"{cost.verdict.capitalize()}: {name}: {doubt}.")
+
+
+def _held(result: Gating) -> Table:
+    table = Table("gate", "rejects in", "share", "users", "alone in", "choices")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for gate in result.gates:
+        asked = gate.cost is not None
+        table.add_row(
+            gate.gate,
+            f"{gate.decisions:,}",
+            f"{gate.decisions / result.decisions:.1%}",
+            f"{gate.users:,}",
+            f"{gate.alone:,}" if asked else "always asked",
+            f"≈{gate.choices:,.1f}" if asked else "",
+        )
+    return table
+
+
+def _worth(result: Gating) -> Table:
+    head = _percent(result.confidence)
+    table = Table(
+        "without",
+        "more",
+        "≈",
+        f"{head}, if alike",
+        f"{head}, whatever",
+        "verdict",
+        "it",
+    )
+    for column in table.columns[2:5]:
+        column.justify = "right"
+    for name, cost in _costs(result):
+        rewards = (cost.reward, cost.reward_alike_low, cost.reward_alike_high)
+        table.add_row(
+            *(name, "reward", *_sums(*rewards, cost.reward_low, cost.reward_high)),
+            *(cost.verdict, cost.lead),
+        )
+        dismissals = (
+            cost.dismissals,
+            cost.dismissals_alike_low,
+            cost.dismissals_alike_high,
+        )
+        bounds = cost.dismissals_low, cost.dismissals_high
+        table.add_row("", "dismissals", *_sums(*dismissals, *bounds), end_section=True)
+    return table
+
+
+def _costs(result: Gating) -> list[tuple[str, Cost]]:
+    gates = [(gate.gate, gate.cost) for gate in result.gates]
+    others = [(each.name, each.cost) for each in result.alternatives]
+    return [(name, cost) for name, cost in (*gates, *others) if cost is not None]
+
+
+def _sums(value: float | None, *ends: float | None) -> tuple[str, ...]:
+    if value is None:
+        return _NOTHING, "", ""
+    low, high, least, most = ends
+    alike = "never tried"
+    if low is not None and high is not None:
+        alike = f"{_signed(low)} to {_signed(high)}"
+    whatever = [
+        end if bound is None else _signed(bound)
+        for bound, end in ((least, "−∞"), (most, "∞"))
+    ]
+    return _signed(value), alike, " to ".join(whatever)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+,.1f}"
+
+
+def _percent(confidence: float) -> str:
+    return f"{float(f'{confidence:.4g}') * 100:g} %"

@@ -32,6 +32,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from policies import catalogue as catalogues
 from policies.catalogue import Catalogue
@@ -41,12 +42,24 @@ from policies.errors import FileError, plainly
 from policies.estimators import Rows, snips
 from policies.history import Chosen
 from policies.identity import root_of
-from policies.intervals import Estimate, Sums, estimate_sums, total
+from policies.intervals import (
+    SHARDS,
+    Clusters,
+    Estimate,
+    Row,
+    Sums,
+    Worst,
+    estimate_sums,
+    shards_of,
+    total,
+)
+from policies.intervals.student import student
 from policies.model import (
     NO_OFFER,
     PROBABILITY_UNITS,
     Action,
     Decision,
+    FloatArray,
     Opportunity,
     Outcome,
 )
@@ -60,10 +73,11 @@ from simulator.logs import Log, LogError, Watcher
 from simulator.logs.building import uncollected
 from simulator.logs.server import Record, Rooted
 from simulator.pasts import Pasts, alike, prolonged
+from simulator.sharded import Sharded
 from simulator.surveying import REWARD, SETTLING
 from simulator.targets import TargetError
 
-__all__ = ["Effect", "Figure", "Rehearsal", "rehearse"]
+__all__ = ["Effect", "Figure", "Rehearsal", "last_catalogue", "rehearse"]
 
 Change = Literal["blocked", "allowed"]
 
@@ -89,6 +103,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         difference: By how much that is more; none likewise.
         difference_low: The lower end of its interval; none likewise.
         difference_high: The upper end; none likewise.
+        alike_low: The lower end of a narrower interval of the difference, which holds
+            if what was never tried earns as the same action did where it was tried in
+            the same segment; none where that was nowhere.
+        alike_high: The upper end; none likewise.
     """
 
     objective: str
@@ -99,6 +117,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     difference: float | None
     difference_low: float | None
     difference_high: float | None
+    alike_low: float | None
+    alike_high: float | None
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +129,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
             the log where they blocked.
         change: `blocked` or `allowed`.
         decisions: In how many decisions it does so.
+        roots: Of how many users, or accounts.
         actions: How many actions of them.
         choices: How many of these were chosen: in the log where they are blocked now;
             expected of the new rules where they are allowed.
@@ -121,6 +142,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     gate: str
     change: Change
     decisions: int
+    roots: int
     actions: int
     choices: float
     reward: float | None
@@ -183,7 +205,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 
 def rehearse(
     log: Log,
-    catalogue: str | Path,
+    catalogue: str | Path | Catalogue,
     *,
     policy: str | None = None,
     snooze: float = 1.0,
@@ -195,7 +217,8 @@ def rehearse(
 
     Args:
         log: The log of a server.
-        catalogue: The path of the catalogue, or `logged` for the one that decided last.
+        catalogue: The path of the catalogue, or `logged` for the one that decided last;
+            or one that is compiled.
         policy: The path of a settings file with `[policy]` that decides everywhere; the
             log's own policies without it.
         snooze: How many times as long snoozes last, above 0.
@@ -227,10 +250,17 @@ def _unwatched(doing: str, done: int, total: int) -> None:
     del doing, done, total
 
 
-def _catalogue(log: Log, name: str | Path) -> Catalogue:
+def last_catalogue(log: Log) -> Catalogue:
+    """Return the catalogue that decided last."""
+    _, last = next(iter(_last(log)))
+    return log.catalogue(last.catalogue)
+
+
+def _catalogue(log: Log, name: str | Path | Catalogue) -> Catalogue:
+    if isinstance(name, Catalogue):
+        return name
     if str(name) == "logged":
-        _, last = next(iter(_last(log)))
-        return log.catalogue(last.catalogue)
+        return last_catalogue(log)
     try:
         text = Path(name).read_text(encoding="utf-8")
         return catalogues.read(text, str(name), linted=False)
@@ -434,6 +464,8 @@ class _Row(NamedTuple):
     reward: float
     dismissed: float
     quiet: float
+    cell: int
+    later: float
 
 
 class _Untried(NamedTuple):
@@ -473,10 +505,19 @@ class _Rehearsing:
         self._moved = False
         # By action, which gate makes the difference in the decision at hand.
         self._gates: dict[str, str] = {}
+        # Which gates make a difference to the root at hand.
+        self._here: set[tuple[str, Change]] = set()
         self._folded = False
         self._effects: Counter[tuple[str, Change, str]] = Counter()
         self._choices: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._masses: defaultdict[_Untried, float] = defaultdict(float)
+        # By segment and action, and by shard: as `_earned`; and what was never tried.
+        self._cells: dict[tuple[str, str], int] = {}
+        self._tried = Sharded(3)
+        self._later_by_shard = np.zeros(SHARDS)
+        self._missing: dict[tuple[str, str], int] = {}
+        self._untried: list[tuple[int, int, float]] = []
+        self._lost_by_shard = Sharded(1)
         self._later = self._lost = self._total = 0.0
         # By segment and action: decisions, rewards and dismissals.
         self._earned: defaultdict[tuple[str, str], list[float]] = defaultdict(
@@ -532,13 +573,20 @@ class _Rehearsing:
                 reward = 0.0
             if reward is not None:
                 dismissed = float("dismissed" in kinds)
-                self._count(decision, pair, reward, dismissed)
+                cell = self._count(decision, pair, reward, dismissed)
                 self._later += before[1]
                 for each, mass in untried.items():
                     self._masses[each] += mass
+                    at = self._missing.setdefault(
+                        (each.segment, each.name), len(self._missing)
+                    )
+                    self._untried.append((at, key, mass))
                 quiet = float(reward <= 0.0 and not SETTLING & kinds)
                 self._rows.append(
-                    _Row(key, walk.weight, walk.lost, reward, dismissed, quiet)
+                    _Row(
+                        *(key, walk.weight, walk.lost, reward, dismissed),
+                        *(quiet, cell, before[1]),
+                    )
                 )
             if before[0] > 0.0 == walk.weight:
                 self._lose(
@@ -547,6 +595,9 @@ class _Rehearsing:
                     float("dismissed" in kinds),
                 )
         self._diverged += not walk.follows
+        for gate, change in self._here:
+            self._effects[gate, change, "roots"] += 1
+        self._here.clear()
 
     def _outcome(self, name: str, text: str) -> Outcome:
         try:
@@ -570,12 +621,14 @@ class _Rehearsing:
 
     def _count(
         self, decision: _Brief, pair: _Pair, reward: float, dismissed: float
-    ) -> None:
-        name = pair.names[decision.chosen]
-        earned = self._earned[decision.opportunity.context.segment, name]
+    ) -> int:
+        """Count what was chosen; return the number of it in its segment."""
+        key = decision.opportunity.context.segment, pair.names[decision.chosen]
+        earned = self._earned[key]
         earned[0] += 1
         earned[1] += reward
         earned[2] += dismissed
+        return self._cells.setdefault(key, len(self._cells))
 
     def _step(
         self, logged: Decision, pair: _Pair, walk: _Walk, pasts: Pasts | None
@@ -670,6 +723,7 @@ class _Rehearsing:
                 told.add(gate)
             for gate in told:
                 self._effects[gate, change, "decisions"] += 1
+                self._here.add((gate, change))
         return gates
 
     def _lose(self, name: str, reward: float, dismissed: float) -> None:
@@ -687,7 +741,8 @@ class _Rehearsing:
         if not self._rows:
             return
         keys = np.array([row.key for row in self._rows], dtype=np.uint64)
-        columns = np.array([row[1:] for row in self._rows]).T
+        *columns, cells, later = np.array([row[1:] for row in self._rows]).T
+        self._add_cells(keys, cells.astype(np.intp), later, columns[2:4])
         weights, lost, *facts_of, quiet = columns
         both = weights + lost
         self._rewarded += len(keys)
@@ -714,6 +769,23 @@ class _Rehearsing:
                 known = self._sums.get(place)
                 self._sums[place] = sums if known is None else total([known, sums])
         self._rows = []
+
+    def _add_cells(
+        self,
+        keys: NDArray[np.uint64],
+        cells: NDArray[np.intp],
+        later: FloatArray,
+        facts: list[FloatArray],
+    ) -> None:
+        """Add up by shard what the narrower intervals are made of."""
+        self._tried.add(cells, keys, [np.ones(len(keys)), *facts])
+        self._later_by_shard += np.bincount(shards_of(keys), later, SHARDS)
+        if self._untried:
+            at, theirs, masses = zip(*self._untried, strict=True)
+            self._lost_by_shard.add(
+                np.array(at), np.array(theirs, dtype=np.uint64), [np.array(masses)]
+            )
+            self._untried = []
 
     def _result(self, confidence: float) -> Rehearsal:
         known = 1.0 - self._lost / self._total if self._total else 0.0
@@ -777,6 +849,8 @@ class _Rehearsing:
             difference=None,
             difference_low=None,
             difference_high=None,
+            alike_low=None,
+            alike_high=None,
         )
         if not told:
             return figure
@@ -789,6 +863,8 @@ class _Rehearsing:
                 difference=0.0,
                 difference_low=0.0,
                 difference_high=0.0,
+                alike_low=0.0,
+                alike_high=0.0,
             )
         low, high = (
             self._estimate(f"{name} {end}", confidence) for end in ("low", "high")
@@ -802,6 +878,7 @@ class _Rehearsing:
             )[0].difference
             for end in ("low", "high")
         ]
+        alike = self._alike(name, place, confidence) or (None, None)
         value = min(max(self._guess(name, place), low.value), high.value)
         return msgspec.structs.replace(
             figure,
@@ -811,7 +888,50 @@ class _Rehearsing:
             difference=value - logged.value,
             difference_low=apart[0].low,
             difference_high=apart[1].high,
+            alike_low=alike[0],
+            alike_high=alike[1],
         )
+
+    def _alike(
+        self, name: str, place: int, confidence: float
+    ) -> tuple[float, float] | None:
+        """Bound the difference, if what was never tried earns as it does elsewhere.
+
+        What an action earns elsewhere is an estimate too: each user moves the value by
+        what they earned in the log, by what they would be shown, and by what they tell
+        of what others would be shown.
+        """
+        logged, facts = (self._sums[f"{name} {of}"] for of in ("logged", "facts"))
+        rows, earned = logged.rows, logged.terms["snips.over"]
+        n, mean = rows.sum(), earned.sum() / rows.sum()
+        theirs = facts.terms["snips.over"] + mean * self._later_by_shard
+        theirs = theirs + self._later / n * (earned - mean * rows)
+        for segment_and_name, at in self._missing.items():
+            cell = self._cells.get(segment_and_name)
+            if cell is None:
+                return None
+            (masses,) = self._lost_by_shard.of(at)
+            tried, *facts_there = self._tried.of(cell)
+            gained = facts_there[place - 1]
+            expected = gained.sum() / tried.sum()
+            theirs = theirs + masses * expected
+            theirs = theirs + masses.sum() / tried.sum() * (gained - expected * tried)
+        both = self._sums[f"{name} low"].weights
+        value = theirs.sum() / both.sum()
+        least, most = self._range if name == "reward" else (0.0, 1.0)
+        # The worst that could have been logged: of what is done now, or of what was.
+        now, then = 1.0 + self._weight_max, 0.0
+        worst = [
+            Worst(
+                Row(added=self._weight_max * least, weight=now),
+                Row(added=self._weight_max * most, weight=now),
+            ),
+            Worst(Row(added=-most, weight=then), Row(added=-least, weight=then)),
+        ]
+        clusters = Clusters(rows, theirs - earned, None, None, both)
+        found = [student(clusters, rows, confidence) for rows in worst]
+        low, high = min(f[0] for f in found), max(f[1] for f in found)
+        return min(low, value - mean), max(high, value - mean)
 
     def _guess(self, name: str, place: int) -> float:
         """Return the value with what was never tried as it was elsewhere."""
@@ -850,6 +970,7 @@ class _Rehearsing:
                     gate=gate,
                     change=change,
                     decisions=self._effects[gate, change, "decisions"],
+                    roots=self._effects[gate, change, "roots"],
                     actions=self._effects[gate, change, "actions"],
                     choices=choices,
                     reward=reward,

@@ -2,7 +2,8 @@
 
 The server's time is real and nobody's to change: visits come one after the other, as
 fast as it answers, in the order that they have in the world. Caps and cool-downs go by
-the server's clock, the users' moods by the world's. What is taken back is not played.
+the server's clock, the users' moods by the world's; so does what is accepted later, and
+what is taken back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import grpc
 import msgspec
@@ -18,17 +20,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from opportune.v1 import (
     DECISION_VIEW_FULL,
+    Cancellation,
     Context,
     Decision,
     DecisionServiceStub,
     FeatureValue,
     GetOfferRequest,
+    LifeStateUpdate,
     Moment,
     Outcome,
     OutcomeKind,
     Purchase,
     RecordEventRequest,
     ReportOutcomeRequest,
+    SetUserStateRequest,
     Usage,
     UserServiceStub,
 )
@@ -58,6 +63,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
         accepts: How many offers were accepted.
         dismissals: How many were dismissed.
         opt_outs: How many made the user opt out.
+        refunds: How many accepts were taken back.
         expected: What a decision earned by the truth, on average.
         regret: What the best eligible action would have earned more, a decision.
         churned: The share of users who left.
@@ -73,6 +79,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
     accepts: int
     dismissals: int
     opt_outs: int
+    refunds: int
     expected: float
     regret: float
     churned: float
@@ -120,10 +127,21 @@ def play_remotely(
         accepts=playing.counts["accepted"],
         dismissals=playing.counts["dismissed"],
         opt_outs=playing.counts["opted_out"],
+        refunds=playing.counts["refunded"],
         expected=playing.expected / n,
         regret=(playing.best - playing.expected) / n,
         churned=sum(mood.churned_ms is not None for mood in moods) / users,
     )
+
+
+class _Later(NamedTuple):
+    """What a user does some time after a visit; what is first by time goes first."""
+
+    at_ms: int
+    user: int
+    decision_id: str
+    kind: model.OutcomeKind
+    action: Action
 
 
 class _Playing:
@@ -146,34 +164,28 @@ class _Playing:
         self.decisions = 0
         self.expected = 0.0
         self.best = 0.0
+        self._later: list[_Later] = []
 
     def play(self, watcher: Watcher) -> None:
         """Let all users come, in the order of the world's time."""
         world = self._world
         for person in self._people:
             self._buy(person, person.spec.owns, "owns")
+            self._live(person)
         end_ms = world.start_ms + self._span_ms
         streams = [self._visits(person, end_ms) for person in self._people]
-        later: list[tuple[int, int, str, Action]] = []
         for at_ms, number, visit in heapq.merge(*streams):
-            while later and later[0][0] <= at_ms:
-                self._accept(heapq.heappop(later))
+            self._say_until(at_ms)
             if self.moods[number].churned_ms is None:
-                self._visit(self._people[number], visit, later)
+                self._visit(self._people[number], visit)
             watcher("playing", at_ms - world.start_ms, self._span_ms)
-        while later:
-            self._accept(heapq.heappop(later))
+        self._say_until(None)
 
     def _visits(self, person: Person, end_ms: int) -> Iterator[tuple[int, int, Visit]]:
         for visit in self._world.visits(person, end_ms):
             yield visit.at_ms, person.number, visit
 
-    def _visit(
-        self,
-        person: Person,
-        visit: Visit,
-        later: list[tuple[int, int, str, Action]],
-    ) -> None:
+    def _visit(self, person: Person, visit: Visit) -> None:
         world, mood = self._world, self.moods[person.number]
         if world.leaves(person, visit, mood):
             return
@@ -194,27 +206,38 @@ class _Playing:
             return
         chances = world.answers(person, mood, asked.context, action, visit.at_ms)
         answer = world.response(person, visit, chances)
-        said = ["shown"]
+        said: list[model.OutcomeKind] = ["shown"]
         world.feel(mood, action, "shown", visit.at_ms)
+
+        def wait(after_ms: int, kind: model.OutcomeKind) -> None:
+            at_ms = visit.at_ms + after_ms
+            later = _Later(at_ms, person.number, decision.decision_id, kind, action)
+            heapq.heappush(self._later, later)
+
         if answer.kind == "accepted" and answer.after_ms > world.spec.answers.within:
             mood.deciding.add(action.offer_id)
-            at_ms = visit.at_ms + answer.after_ms
-            entry = (at_ms, person.number, decision.decision_id, action)
-            heapq.heappush(later, entry)
-        elif answer.kind != "ignored":
-            said.append(answer.kind)
-            world.feel(mood, action, answer.kind, visit.at_ms)
+            wait(answer.after_ms, "accepted")
         else:
-            world.feel(mood, action, "ignored", visit.at_ms)
+            world.feel(mood, action, answer.kind, visit.at_ms)
+            if answer.kind != "ignored":
+                said.append(answer.kind)
+        if answer.refund_ms is not None:
+            wait(answer.refund_ms, "refunded")
         self._report(decision.decision_id, said, action)
         if "accepted" in said:
             self._granted(person, action, decision.decision_id)
 
-    def _accept(self, entry: tuple[int, int, str, Action]) -> None:
-        at_ms, number, decision_id, action = entry
-        self._world.feel(self.moods[number], action, "accepted", at_ms)
-        self._report(decision_id, ["accepted"], action)
-        self._granted(self._people[number], action, decision_id)
+    def _say_until(self, at_ms: int | None) -> None:
+        """Let happen what comes later than its visit; all of it without a time."""
+        while self._later and (at_ms is None or self._later[0].at_ms <= at_ms):
+            later = heapq.heappop(self._later)
+            mood, person = self.moods[later.user], self._people[later.user]
+            self._world.feel(mood, later.action, later.kind, later.at_ms)
+            self._report(later.decision_id, [later.kind], later.action)
+            if later.kind == "accepted":
+                self._granted(person, later.action, later.decision_id)
+            else:
+                self._withdrawn(person, later.action, later.decision_id)
 
     def _check(self, decision: Decision) -> None:
         served, mine = decision.catalogue_version, self._world.catalogue.version
@@ -243,7 +266,9 @@ class _Playing:
         )
         return self._actions[key] if key[0] else self._world.catalogue.actions[0]
 
-    def _report(self, decision_id: str, kinds: list[str], action: Action) -> None:
+    def _report(
+        self, decision_id: str, kinds: list[model.OutcomeKind], action: Action
+    ) -> None:
         self.counts.update(kinds)
         report = ReportOutcomeRequest(
             decision_id=decision_id,
@@ -251,11 +276,11 @@ class _Playing:
         )
         self._decisions.ReportOutcome(report, timeout=_DEADLINE_S)
 
-    def _outcome(self, kind: str, action: Action) -> Outcome:
+    def _outcome(self, kind: model.OutcomeKind, action: Action) -> Outcome:
         outcome = Outcome(
             outcome_id=kind, kind=OutcomeKind.Value(f"OUTCOME_KIND_{kind.upper()}")
         )
-        if kind == "accepted":
+        if kind in ("accepted", "refunded"):
             outcome.revenue.currency_code = self._world.catalogue.currency
             outcome.revenue.minor_units = action.merits.price
         if kind == "snoozed":
@@ -267,6 +292,29 @@ class _Playing:
     def _granted(self, person: Person, action: Action, event_id: str) -> None:
         grants = self._world.catalogue.offers[action.offer_id].spec.grants
         self._buy(person, grants, event_id)
+
+    def _withdrawn(self, person: Person, action: Action, event_id: str) -> None:
+        grants = self._world.catalogue.offers[action.offer_id].spec.grants
+        if not grants:
+            return
+        request = RecordEventRequest(
+            user_id=person.user_id,
+            event_id=f"{event_id}-refunded",
+            source=_SOURCE,
+            cancelled=Cancellation(product_ids=grants),
+        )
+        self._users.RecordEvent(request, timeout=_DEADLINE_S)
+
+    def _live(self, person: Person) -> None:
+        if not person.states:
+            return
+        request = SetUserStateRequest(
+            user_id=person.user_id,
+            event_id="states",
+            source=_SOURCE,
+            life_states={name: LifeStateUpdate(active=True) for name in person.states},
+        )
+        self._users.SetUserState(request, timeout=_DEADLINE_S)
 
     def _buy(self, person: Person, products: tuple[str, ...], event_id: str) -> None:
         if not products:
@@ -282,6 +330,7 @@ class _Playing:
 
 def _context(context: model.Context) -> Context:
     return Context(
+        role=context.role,
         segment=context.segment,
         usage={name: _usage(usage) for name, usage in context.usage.items()},
         moment=Moment(kind=context.moment.kind),

@@ -25,6 +25,7 @@ from policies.policy import Policy
 from policies.records import decode_decision
 from simulator.folding import Folding
 from simulator.logs import Key, Log, LogError, Record, Watcher
+from simulator.logs.building import uncollected
 
 __all__ = ["DIFFERENT_MAX", "Different", "FieldDifference", "Replay", "replay"]
 
@@ -146,7 +147,8 @@ def replay(
             another machine, whose arithmetic may differ in the last digits.
         watcher: Is told how far it is.
     """
-    return _Replaying(log, tolerance, watcher or (lambda *_: None)).run()
+    with uncollected():
+        return _Replaying(log, tolerance, watcher or (lambda *_: None)).run()
 
 
 class _Replaying:

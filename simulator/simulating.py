@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from policies.commands import UserEvent, UserEventKind
+from policies.commands import LifeChange, StateChange, UserEvent, UserEventKind
 from policies.features import context_features
 from policies.identity import root_of
 from policies.joiner import join
@@ -296,7 +296,8 @@ class _Run:
         self._watcher = watcher
         policy = _Known(who.settings) if who.known else Policy(who.settings)
         self._desk = Desk(world.catalogue, policy)
-        self._pupil = None if who.known else Pupil(world, who.settings)
+        learns = not isinstance(who.settings.learner, PrioritySettings)
+        self._pupil = Pupil(world, who.settings) if learns else None
         self._events: list[_Event] = []
         self._order = 0
         self._stale = False
@@ -308,6 +309,9 @@ class _Run:
             if person.spec.owns:
                 told = UserEvent(world.start_ms, "purchased", person.spec.owns)
                 self._desk.tell(person.user_id, told)
+            if person.states:
+                life = {name: LifeChange(active=True) for name in person.states}
+                self._desk.tell(person.user_id, StateChange(world.start_ms, life=life))
             self._come(number)
 
     def play(self) -> None:

@@ -20,6 +20,7 @@ from simulator.feedback import Feedback
 
 __all__ = [
     "REWARD",
+    "REWARD_MAX",
     "SETTLING",
     "Sample",
     "Survey",
@@ -36,6 +37,9 @@ REWARD = "reward"
 MODEL_NUMBERS_MAX = 50_000_000
 """Up to how many numbers a reward model is made from: 400 MB."""
 
+_MOST = 1.0 + 1e-4  # Many logs have 32 bits.
+REWARD_MAX = 1e60
+"""Beyond this, products of sums of squares are no numbers any more."""
 _SHOWN = "shown"
 SETTLING = frozenset({"accepted", "dismissed", "opted_out", "refunded", "churned"})
 """What says more of an offer than that it was seen."""
@@ -153,8 +157,12 @@ def survey(batch: Batch, objectives: Sequence[str], *, folds: int, dim: int) -> 
         objectives: What is judged by.
         folds: Into how many folds the users fall.
         dim: The number of places of the reward model; 0 for none.
+
+    Raises:
+        BatchError: If a row has a propensity or a reward that cannot be.
     """
     whole = batch.feedback
+    _check(whole)
     silent = np.array([action.index == 0 for action in whole.vocabulary], dtype=bool)
     mute = silent[whole.chosen] if len(whole.chosen) else np.zeros(len(whole), bool)
     known = whole.rewarded
@@ -217,6 +225,39 @@ def _each(
 ) -> tuple[int, int, int, int]:
     a, b, c, d = (mine + theirs for mine, theirs in zip(one, other, strict=True))
     return a, b, c, d
+
+
+def _check(part: Feedback) -> None:
+    """Refuse numbers that nothing could be estimated from."""
+    p, earned = part.propensities, part.rewards
+    said = f"-{REWARD_MAX:g} to {REWARD_MAX:g}"
+    _refuse(part, "reward", said, earned, np.abs(earned) > REWARD_MAX)
+    wrong = ~((p > 0.0) & (p <= _MOST)) & part.rewarded
+    _refuse(part, "propensity", "above 0, at most 1", p, wrong)
+    each = part.probabilities
+    if len(each) and (each.min() < 0.0 or each.max() > _MOST):
+        wrong = (each < 0.0) | (each > _MOST)
+        row = np.searchsorted(part.offsets, np.argmax(wrong), "right") - 1
+        of_rows = np.zeros(len(part), bool)
+        of_rows[row] = True
+        worst = np.full(len(part), each[np.argmax(wrong)])
+        _refuse(part, "each of the probabilities", "0 to 1", worst, of_rows)
+
+
+def _refuse(
+    part: Feedback,
+    column: str,
+    wanted: str,
+    values: FloatArray,
+    wrong: NDArray[np.bool_],
+) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        place = part.positions[row] if len(part.positions) else row + 1
+        raise BatchError(
+            f"row {place}: {column} must be {wanted}, not {values[row]:g};"
+            " `check-log` lists all such rows"
+        )
 
 
 def column_of(part: Feedback, objective: str) -> FloatArray:

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from simulator.comparing import Comparison, Difference
 from simulator.evaluation import Evaluation, LogSummary, Quantile, Subject, Value
+from simulator.walking import Walk
 
-__all__ = ["interval", "print_comparison", "print_evaluation"]
+__all__ = ["interval", "print_comparison", "print_evaluation", "print_walk"]
 
 _NOTHING = "cannot tell"
 _IS = {"better": "more", "worse": "less", "open": "open"}
@@ -60,6 +61,33 @@ def print_comparison(result: Comparison, out: Console) -> None:
         said = {"deploy": "yes", "keep": "no, keep", "cannot tell": "cannot tell"}
         question = f"Deploy {gate.promote} over {gate.over}: {said[gate.verdict]}"
         out.print(f"{question}: {'; '.join(gate.reasons)}.")
+
+
+def print_walk(result: Walk, out: Console) -> None:
+    """Print what policies that learn would have earned, and doubts."""
+    confidence = result.runs[0].confidence
+    head = f"{float(f'{confidence:.4g}') * 100:g} % interval"
+    table = Table("policy", "evaluator")
+    for name in ("value", head, "one run", "updates", "observed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for run in result.runs:
+        told = run.value is not None
+        table.add_row(
+            *(run.policy, run.evaluator, _number(run.value, "—")),
+            interval(run.low, run.high) if told else _NOTHING,
+            interval(run.run_low, run.run_high) if told else _NOTHING,
+            *(f"{run.updates:,.0f}", f"{run.observed:,.0f}", run.verdict),
+        )
+    out.print(
+        "Reward per decision of policies that learn, by"
+        f" {result.decisions:,} decisions of {result.log}"
+    )
+    out.print(table)
+    for run in result.runs:
+        for doubt in run.doubts:
+            said = f"{run.policy}, {run.evaluator}: {doubt}"
+            out.print(f"{run.verdict.capitalize()}: {said}.")
 
 
 def _differences(result: Comparison) -> Table:
@@ -227,16 +255,18 @@ def _number(number: float | None, otherwise: str) -> str:
 
 def _doubts(values: Iterable[Value]) -> Iterator[str]:
     """Say why not to decide on a number, once for all that it is said of."""
+    values = list(values)
+    several = len({value.objective for value in values}) > 1
     doubts: dict[tuple[str, str, str], dict[str, None]] = {}
     needed: dict[str, int] = {}
     for value in values:
+        of = f"{value.policy}, {value.objective}" if several else value.policy
         for doubt in value.doubts:
-            key = (value.verdict, value.policy, doubt)
+            key = (value.verdict, of, doubt)
             doubts.setdefault(key, {})[value.estimator] = None
         if value.rows_needed is not None:
-            most = max(needed.get(value.policy, 0), value.rows_needed)
-            needed[value.policy] = most
-    for (verdict, policy, doubt), estimators in doubts.items():
-        yield f"{verdict.capitalize()}: {policy} ({', '.join(estimators)}): {doubt}."
-    for policy, rows in needed.items():
-        yield f"About {rows:,} decisions like these would do for {policy}."
+            needed[of] = max(needed.get(of, 0), value.rows_needed)
+    for (verdict, of, doubt), estimators in doubts.items():
+        yield f"{verdict.capitalize()}: {of} ({', '.join(estimators)}): {doubt}."
+    for of, rows in needed.items():
+        yield f"About {rows:,} decisions like these would do for {of}."

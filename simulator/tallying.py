@@ -20,7 +20,8 @@ from policies.estimators.embedding import cluster_weights
 from policies.intervals import Sums
 from policies.model import FloatArray
 from policies.reward_model import RewardModel
-from simulator.batches import Batch
+from simulator.balancing import Balancing
+from simulator.batches import Batch, BatchError
 from simulator.feedback import Feedback
 from simulator.surveying import column_of, contexts_of, quiet_of
 from simulator.targets import Answer, Logged, Target
@@ -80,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         kinds: Whether some weigh kinds of actions, which are their offers.
         model: The reward model; none without one.
         robust: By target, a reward model for `mrdr`; empty where nobody asked.
+        balancing: By target, what gives balanced weights; empty likewise.
         folds: Into how many folds the users fall, by which the model was learned.
         ranges: By objective, the smallest and the largest of the log.
         by: What to cut the log by, beside the whole of it.
@@ -95,11 +97,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     kinds: bool = False
     model: RewardModel | None
     robust: Sequence[RewardModel] = ()
+    balancing: Sequence[Balancing] = ()
     folds: int
     ranges: Mapping[str, tuple[float, float]]
     by: Sequence[By] = ()
     steps: Mapping[str, FloatArray] = {}
     count_mean: float = 1.0
+
+
+class Expected(NamedTuple):
+    """What a reward model expects of a part of a log.
+
+    Attributes:
+        taken: Of the logged action, shape (n,).
+        eligible: Of each eligible action, shape (offsets[n],).
+    """
+
+    taken: FloatArray
+    eligible: FloatArray
 
 
 class Whole(NamedTuple):
@@ -144,8 +159,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
             summed, and of how many decisions.
         steps: By target and objective, the sums for the shares up to each step.
         actions: By target and action, how much it would choose of it, summed.
-        diagnostics: By target, what may be wrong with the log for it, by the first
-            objective.
+        diagnostics: By target and objective, what may be wrong with the log for it.
         whole: By target and objective, the rows themselves, with their keys, for
             estimators that look at all of them at once.
     """
@@ -155,7 +169,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     untried: dict[Cell, FloatArray]
     steps: dict[Cell, Sums]
     actions: dict[tuple[int, str], float]
-    diagnostics: dict[int, Diagnostics]
+    diagnostics: dict[Cell, Diagnostics]
     whole: dict[Cell, Whole]
 
     def __add__(self, other: Tally) -> Tally:
@@ -205,9 +219,9 @@ def tally(batch: Batch, plan: Plan) -> Tally:
         for objective, expected in zip(plan.objectives, predictions, strict=True):
             cell = Cell(at, objective)
             asked.sum_up(cell, expected, groups, found)
-        if len(part):
-            diagnostics = asked.diagnosed(plan.objectives[0], predictions[0], chances)
-            found.diagnostics[at] = diagnostics
+            if len(part):
+                diagnostics = asked.diagnosed(objective, expected, chances)
+                found.diagnostics[cell] = diagnostics
     return found
 
 
@@ -219,6 +233,7 @@ class _Asked:
     ) -> None:
         part = batch.feedback
         self._batch, self._plan, self._answer = batch, plan, answer
+        self._balanced: FloatArray | None = None
         self._observed = isinstance(target, Logged)
         self._counts = part.counts / plan.count_mean if len(part.counts) else None
         self.untried = np.zeros(len(part))
@@ -231,6 +246,9 @@ class _Asked:
             self._weight_max = count_max
             return
         self._weights = answer.taken / part.propensities
+        if plan.balancing:
+            at = plan.targets.index(target)
+            self._balanced = plan.balancing[at].weights(batch)
         if answer.eligible is None or np.isnan(part.probabilities).any():
             return
         logged = part.probabilities
@@ -246,7 +264,7 @@ class _Asked:
     def sum_up(
         self,
         cell: Cell,
-        expected: FloatArray | None,
+        expected: Expected | None,
         groups: Sequence[tuple[str, str, NDArray[np.intp]]],
         found: Tally,
     ) -> None:
@@ -281,7 +299,7 @@ class _Asked:
     def diagnosed(
         self,
         objective: str,
-        expected: FloatArray | None,
+        expected: Expected | None,
         chances: Calibration | None,
     ) -> Diagnostics:
         """Look at what else may be wrong with the log for the target."""
@@ -290,7 +308,7 @@ class _Asked:
         model = None
         if expected is not None:
             span = self._plan.ranges[objective]
-            model = Calibration.of_rewards(expected[self._batch.at], rewards, span)
+            model = Calibration.of_rewards(expected.taken, rewards, span)
         heaviest = self._weight_max
         if heaviest is None:
             heaviest = 2.0 * float(self._weights.max())
@@ -306,13 +324,13 @@ class _Asked:
             quiet=quiet_of(part, objective),
         )
 
-    def _rows(self, rewards: FloatArray, expected: FloatArray | None) -> Rows:
+    def _rows(self, rewards: FloatArray, expected: Expected | None) -> Rows:
         part = self._batch.feedback
         weights, scale = self._weights, self._counts
         values = logged = None
         if expected is not None and self._answer.eligible is not None:
-            values = self._batch.totals(self._answer.eligible * expected)
-            logged = expected[self._batch.at]
+            values = self._batch.totals(self._answer.eligible * expected.eligible)
+            logged = expected.taken
         if scale is not None:
             weights = weights * scale
             values = None if values is None else values * scale
@@ -323,6 +341,11 @@ class _Asked:
             target_values=values,
             targets=self._answer.taken,
             cluster_weights=self._kinds(),
+            balanced_weights=(
+                self._balanced
+                if scale is None or self._balanced is None
+                else self._balanced * scale
+            ),
             draws=self._batch.draws,
             loggers=part.loggers.astype(np.intp) if len(part.loggers) else None,
         )
@@ -342,10 +365,10 @@ class _Asked:
         expected = _predicted(self._batch, self._plan, self._plan.robust[target], 0)
         if self._answer.eligible is None:
             return rows
-        values = self._batch.totals(self._answer.eligible * expected)
+        values = self._batch.totals(self._answer.eligible * expected.eligible)
         return msgspec.structs.replace(
             rows,
-            logged_values=expected[self._batch.at],
+            logged_values=expected.taken,
             target_values=values if self._counts is None else values * self._counts,
         )
 
@@ -357,13 +380,22 @@ class _Asked:
         names = {action.offer_id for action in part.vocabulary}
         codes = {name: code for code, name in enumerate(sorted(names))}
         kinds = np.array([codes[action.offer_id] for action in part.vocabulary])
-        return cluster_weights(
-            eligible,
-            part.probabilities,
-            kinds[part.actions],
-            part.offsets,
-            kinds[part.chosen],
-        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = cluster_weights(
+                eligible,
+                part.probabilities,
+                kinds[part.actions],
+                part.offsets,
+                kinds[part.chosen],
+            )
+        wrong = ~np.isfinite(weights)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise BatchError(
+                f"row {part.positions[row]}: mips and offcem need the probability of"
+                " every eligible action of the offer that was chosen, and not all 0"
+            )
+        return weights
 
     def _stepped(
         self, rewards: FloatArray, steps: FloatArray, at: NDArray[np.intp]
@@ -419,7 +451,7 @@ def _codes(part: Feedback, by: By) -> tuple[list[str], NDArray[np.intp]]:
             return [str(name) or "(none)" for name in found], codes
         case "logger":
             found, codes = np.unique(part.loggers, return_inverse=True)
-            return [part.policies[code] for code in found], codes
+            return [part.policies[code] or "(none)" for code in found], codes
     days = part.times_ms // _DAY_MS
     if by == "week":
         days = days - (days + _WEEKDAY) % 7
@@ -427,28 +459,30 @@ def _codes(part: Feedback, by: By) -> tuple[list[str], NDArray[np.intp]]:
     return [window_of(int(day) * _DAY_MS, "day") for day in found], codes
 
 
-def _predict(batch: Batch, plan: Plan, reward: int) -> FloatArray | None:
-    """Return what each eligible action is expected to earn, shape (offsets[n],)."""
+def _predict(batch: Batch, plan: Plan, reward: int) -> Expected | None:
+    """Return what actions are expected to earn; nothing without a model."""
     if plan.model is None:
         return None
     return _predicted(batch, plan, plan.model, reward)
 
 
-def _predicted(batch: Batch, plan: Plan, model: RewardModel, reward: int) -> FloatArray:
+def _predicted(batch: Batch, plan: Plan, model: RewardModel, reward: int) -> Expected:
     part = batch.feedback
     values = model.predict(contexts_of(part), batch.folds(plan.folds), reward)
     places = {name: place for place, name in enumerate(model.names)}
     place_of = np.array(
         [places.get(action.name, places[UNSEEN]) for action in part.vocabulary]
     )
-    expected: FloatArray = values[batch.rows, place_of[part.actions]]
-    return expected
+    return Expected(
+        values[np.arange(len(part)), place_of[part.chosen]],
+        values[batch.rows, place_of[part.actions]],
+    )
 
 
 def _chances(batch: Batch) -> Calibration | None:
     """Compare logged probabilities with what was chosen, where all are known."""
     probabilities = batch.feedback.probabilities
-    if not len(probabilities) or np.isnan(probabilities).any():
+    if not batch.complete or np.isnan(probabilities).any():
         return None
     chosen = np.zeros(len(probabilities), dtype=bool)
     chosen[batch.at] = True

@@ -91,7 +91,8 @@ class Logged(_Base):
 
     def answer(self, batch: Batch) -> Answer:
         """Say what they did."""
-        return Answer(batch.feedback.propensities, batch.feedback.probabilities)
+        eligible = batch.feedback.probabilities if batch.complete else None
+        return Answer(batch.feedback.propensities, eligible)
 
 
 class Uniform(_Base):
@@ -99,6 +100,7 @@ class Uniform(_Base):
 
     def answer(self, batch: Batch) -> Answer:
         """Say what it would have done."""
+        batch.demand_actions()
         shares = 1.0 / batch.sizes
         return Answer(shares, shares[batch.rows])
 
@@ -119,6 +121,7 @@ class Fixed(_Base):
 
     def answer(self, batch: Batch) -> Answer:
         """Say what it would have done."""
+        batch.demand_actions()
         part = batch.feedback
         offers = [action.offer_id for action in part.vocabulary]
         fits = self._among(offers, batch)
@@ -256,6 +259,7 @@ def learn(policies: Sequence[Policy], batch: Batch) -> None:
             everything.
         batch: The part.
     """
+    batch.demand_actions()
     part = batch.feedback
     folds = batch.folds(len(policies)).tolist()
     alone = len(policies) == 1
@@ -290,6 +294,7 @@ def ask(
     eligible: FloatArray,
 ) -> None:
     """Ask about some rows of a part, and write down what is said."""
+    batch.demand_actions()
     part = batch.feedback
     ends = part.offsets.tolist()
     for row in rows.tolist():

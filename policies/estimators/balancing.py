@@ -7,7 +7,7 @@ import numpy as np
 from policies.estimators.base import Rows, Terms, column
 from policies.model import FloatArray
 
-__all__ = ["balanced_ips", "balanced_weights"]
+__all__ = ["balanced_ips", "balanced_weights", "balancing_model"]
 
 _ENOUGH = 1e-10
 
@@ -55,6 +55,33 @@ def balanced_weights(
         >>> balanced_weights(logged, target, masses, ridge=1e-6)[[0, 99]].round(3)
         array([0.4, 1.6])
     """
+    theta = balancing_model(logged, target, masses, ridge=ridge)
+    odds = np.exp(logged @ theta)
+    return np.asarray(odds * len(logged) / masses.sum())
+
+
+def balancing_model(
+    logged: FloatArray, target: FloatArray, masses: FloatArray, *, ridge: float = 1.0
+) -> FloatArray:
+    """Return by what features a decision is rather the target's than the log's.
+
+    Args:
+        logged: As for `balanced_weights`, and so are the others.
+        target: As there.
+        masses: As there.
+        ridge: As there.
+
+    Returns:
+        What each feature adds to the log-odds, shape (d,).
+
+    Raises:
+        ValueError: As there.
+
+    Examples:
+        >>> alike = np.ones((10, 1))
+        >>> balancing_model(alike, alike, np.ones(10))
+        array([0.])
+    """
     if logged.ndim != 2 or target.shape != (len(masses), logged.shape[1]):
         raise ValueError(
             f"logged must be (n, d), target (m, d) and masses (m,), not"
@@ -65,9 +92,7 @@ def balanced_weights(
     X = np.concatenate([logged, target])
     labels = np.concatenate([np.zeros(len(logged)), np.ones(len(target))])
     counts = np.concatenate([np.ones(len(logged)), masses])
-    theta = _logistic(X, labels, counts, ridge)
-    odds = np.exp(logged @ theta)
-    return np.asarray(odds * len(logged) / masses.sum())
+    return _logistic(X, labels, counts, ridge)
 
 
 def _logistic(

@@ -158,13 +158,14 @@ def replay(
         contextual-bandit-based news article recommendation algorithms. WSDM 2011,
         https://arxiv.org/abs/1003.5956.
     """
-    kept = np.zeros(len(steps))
+    kept, rewards = np.zeros(len(steps)), np.zeros(len(steps))
     for row, (step, draw) in enumerate(zip(steps, _draws(seed), strict=False)):
         chance = float(policy.distribution(step.context, step.actions)[step.chosen])
+        rewards[row] = step.reward
         if draw < chance:
             kept[row] = 1.0
             _learn(policy, step, chance)
-    return _of_kept(steps, kept, 0, 1.0, confidence)
+    return _of_kept(rewards, kept, 0, 1.0, confidence)
 
 
 def rejection(
@@ -187,15 +188,17 @@ def rejection(
     """
     if multiplier is None:
         multiplier = min(step.propensity for step in steps)
-    kept, violations = np.zeros(len(steps)), 0
+    kept, rewards = np.zeros(len(steps)), np.zeros(len(steps))
+    violations = 0
     for row, (step, draw) in enumerate(zip(steps, _draws(seed), strict=False)):
         chance = float(policy.distribution(step.context, step.actions)[step.chosen])
+        rewards[row] = step.reward
         threshold = multiplier * chance / step.propensity
         violations += threshold > 1.0 + _ENOUGH
         if draw < threshold:
             kept[row] = 1.0
             _learn(policy, step, chance)
-    return _of_kept(steps, kept, violations, multiplier, confidence)
+    return _of_kept(rewards, kept, violations, multiplier, confidence)
 
 
 def explore_eval(
@@ -230,11 +233,13 @@ def explore_eval(
     fixed = multiplier is not None
     scale = 1.0 if multiplier is None else multiplier
     terms, kept = np.zeros(len(steps)), np.zeros(len(steps))
+    rewards = np.zeros(len(steps))
     violations, thresholds = 0, 0.0
     uniform = iter(_draws(seed) if draws is None else draws)
     for row, step in enumerate(steps):
         chance = float(policy.distribution(step.context, step.actions)[step.chosen])
         weight = chance / step.propensity
+        rewards[row] = step.reward
         terms[row] = weight * step.reward
         if not fixed and target_rate is None and weight > 0:
             scale = min(scale, 1.0 / weight)
@@ -248,7 +253,6 @@ def explore_eval(
         if next(uniform) < threshold:
             kept[row] = max(threshold, 1.0)
             _learn(policy, step, chance, weight=float(kept[row]))
-    rewards = np.array([step.reward for step in steps])
     return _learned(
         Terms(added=terms),
         updates=float(kept.sum()),
@@ -290,8 +294,9 @@ def dr_ns(
     """
     scale, ratios = multiplier_max, list[float]()
     over, under = np.zeros(len(steps)), np.zeros(len(steps))
-    kept, violations = np.zeros(len(steps)), 0
+    kept, rewards, violations = np.zeros(len(steps)), np.zeros(len(steps)), 0
     for row, (step, draw) in enumerate(zip(steps, _draws(seed), strict=False)):
+        rewards[row] = step.reward
         chances = policy.distribution(step.context, step.actions)
         chance, p = float(chances[step.chosen]), step.propensity
         # A row moves the run on by c decisions, on average.
@@ -304,7 +309,6 @@ def dr_ns(
             _learn(policy, step, chance)
             place = min(int(quantile * len(ratios)), len(ratios) - 1)
             scale = min(multiplier_max, ratios[place])
-    rewards = np.array([step.reward for step in steps])
     return _learned(
         Terms(over=over, under=under),
         updates=float(kept.sum()),
@@ -496,14 +500,13 @@ def _values(step: Step) -> FloatArray:
 
 
 def _of_kept(
-    steps: Sequence[Step],
+    rewards: FloatArray,
     kept: FloatArray,
     violations: int,
     multiplier: float,
     confidence: float,
 ) -> Learned:
     """Return what is said by the mean reward of the rows that were kept."""
-    rewards = np.array([step.reward for step in steps])
     return _learned(
         Terms(over=kept * rewards, under=kept),
         updates=float(kept.sum()),

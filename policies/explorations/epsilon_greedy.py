@@ -53,6 +53,20 @@ class EpsilonGreedy(
         probabilities += self.epsilon / scores.size
         return probabilities
 
+    def distributions(self, scores: FloatArray) -> FloatArray:
+        """Return `distribution` of many scores at once.
+
+        Args:
+            scores: Finite, shape (n_actions, n).
+
+        Returns:
+            Each column a distribution, shape (n_actions, n).
+        """
+        best = scores == scores.max(axis=0)
+        probabilities: FloatArray = best * ((1.0 - self.epsilon) / best.sum(axis=0))
+        probabilities += self.epsilon / len(scores)
+        return probabilities
+
     def least(self, n_actions: int, *, learned: int) -> float:
         """Return what any of so many actions is given, whatever its score."""
         del learned

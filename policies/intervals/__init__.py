@@ -16,6 +16,7 @@ from policies.intervals.estimating import (
     mean_of,
     rate_of,
 )
+from policies.intervals.many import Selection, above, apart, select
 from policies.intervals.sums import SHARDS, Sums, shards_of, total
 
 __all__ = [
@@ -25,12 +26,16 @@ __all__ = [
     "Estimate",
     "Kind",
     "Row",
+    "Selection",
     "Sums",
     "Worst",
+    "above",
+    "apart",
     "estimate",
     "estimate_sums",
     "mean_of",
     "rate_of",
+    "select",
     "shards_of",
     "total",
     "worst_rows",

@@ -241,9 +241,10 @@ class Blend:
 
     A correction moves the weights by what the difference would have moved them, but
     all corrections of an action together by no more than their mean over all of its
-    rewards, and no prediction out of the range of rewards. That is near, and not
-    equal, to having learned the right reward at once. What both models were seen to
-    predict is not corrected.
+    rewards, and no prediction out of the range of rewards, that of the correction
+    among them. That is near, and not equal, to having learned the right reward at once.
+    How well the models were seen to predict is not corrected. Of an action that has
+    lost its curved and exact model, the wide weights are corrected alone.
 
     A reward ten times as far from 0 as any before, once a hundred were learned, is
     learned as ten times the largest: one mistake does not undo all that was learned,
@@ -538,26 +539,26 @@ class Blend:
             raise ValueError(f"reward must be finite, not {reward}")
         track = self._track
         reward = bounded(reward, self._reward_max())
-        by = reward - (
-            min(max(before, track.low), track.high) if track.learned else 0.0
-        )
+        by = reward - min(max(before, track.low), track.high)
         if not by:
             return
-        row = self._row_for(action)
+        row = self._row_of.get(action.name, _UNKNOWN)
         seen = self._contexts.of(context)
         step = self._step(seen, action, row)
         spreads = step.spread, step.spread + float(step.curved_spreads.sum())
         scales = 1.0 + spreads[0], 1.0 + spreads[1]
         variances = step.weights[2].reshape(-1, len(seen.x))
         times = overlap(seen, variances)
+        account = self._accounts[row] if row else np.zeros(ACCOUNT)
         parts = amend(
-            self._accounts[row],
+            account,
             by,
             rate=variances.item(0),
             overlaps=(times, times + self._blocks),
             scales=scales,
         )
-        edge = min(track.low, reward) if by < 0.0 else max(track.high, reward)
+        track.low, track.high = min(track.low, reward), max(track.high, reward)
+        edge = track.low if by < 0.0 else track.high
         linear, curved = (
             within(part * by / scale, spread, edge - mean)
             for part, scale, spread, mean in zip(
@@ -565,8 +566,11 @@ class Blend:
             )
         )
         self._move(step, row, linear, curved)
-        exact = self._regressions.step(row, seen.places)
-        self._regressions.move(row, exact, within(by, exact.spread, edge - exact.mean))
+        if row:
+            self._latest[row - 1] = track.learned
+            exact = self._regressions.step(row, seen.places)
+            by = within(by, exact.spread, edge - exact.mean)
+            self._regressions.move(row, exact, by)
 
     @property
     def _kind(self) -> str:
@@ -604,12 +608,16 @@ class Blend:
         )
 
     def _move(self, step: _Step, row: int, linear: float, curved: float) -> None:
-        """Move the weights by their gains times a number for either model."""
+        """Move the weights by their gains times a number for either model.
+
+        An action without a row has hashed weights alone.
+        """
         step.weights[0] += step.gain * linear
         step.weights[1] += step.gain * curved
         self._weights[:, step.at] = step.weights
-        theta = self._theta[row]
-        theta += step.curved_gain.ravel() * np.float32(curved)
+        if row:
+            theta = self._theta[row]
+            theta += step.curved_gain.ravel() * np.float32(curved)
 
     def _reward_max(self) -> float:
         """Return beyond what a reward, either way, is learned as this."""

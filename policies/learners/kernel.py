@@ -121,7 +121,8 @@ class Kernel:
 
     `correct` ends in the model that would have learned the right reward at once, but
     for rounding; with `standardize` it corrects the context as it looks by now, which
-    is nearly the same once means and deviations have settled.
+    is nearly the same once means and deviations have settled. Nothing is corrected of
+    an action that was forgotten since, beyond `actions_max`.
 
     Examples:
         What pleases is that exactly one of two is there:
@@ -227,7 +228,7 @@ class Kernel:
         """
         del propensity
         reward = usable(reward)
-        self._make_room(action.name)
+        self._make_room(action)
         x = self._vectors.learn(context)
         if action.like:
             self._ridges.adopt(action)
@@ -244,12 +245,16 @@ class Kernel:
     ) -> None:
         """Learn that what was learned before turned out to be another reward.
 
+        Of an action that is forgotten by now there is nothing to correct.
+
         Raises:
             ValueError: If a reward is not finite.
         """
         del propensity
         reward, before = usable(reward), usable(before)
-        self._make_room(action.name)
+        if action.name not in self._latest:
+            return
+        self._touch(action.name)
         x = self._vectors.of(context)
         mean, variance = self._ridges.moments([action], x)
         self._noise.correct(
@@ -257,15 +262,19 @@ class Kernel:
         )
         self._ridges.correct(action.name, x, reward - before)
 
-    def _make_room(self, name: str) -> None:
-        """Let a new name have the place of the one not learned for the longest."""
+    def _make_room(self, action: Action) -> None:
+        """Let a new action have the place of the one not learned for the longest."""
         latest = self._latest
-        if name not in latest and len(latest) >= self.settings.actions_max:
+        if action.name not in latest and len(latest) >= self.settings.actions_max:
             forgotten = min(latest, key=latest.__getitem__)
-            self._ridges.replace(forgotten, name)
+            self._ridges.replace(forgotten, action)
             del latest[forgotten]
+        self._touch(action.name)
+
+    def _touch(self, name: str) -> None:
+        """Remember that a name was learned of just now."""
         self._learned += 1
-        latest[name] = self._learned
+        self._latest[name] = self._learned
 
     @property
     def _kind(self) -> str:

@@ -16,7 +16,7 @@ from policies.learners.sealing import seal, unseal
 from policies.learners.vectors import Vectors
 from policies.model import Action, Features, FloatArray
 
-__all__ = ["LinUCB", "LinUCBSettings"]
+__all__ = ["BoundsAhead", "LinUCB", "LinUCBSettings"]
 
 
 class LinUCBSettings(
@@ -154,6 +154,14 @@ class LinUCB:
         bounds += mean
         return bounds
 
+    def ahead(self, contexts: Sequence[Features]) -> BoundsAhead:
+        """Return the scores of contexts that are still to come.
+
+        Args:
+            contexts: At least one.
+        """
+        return BoundsAhead(self.settings, self._ridges, self._vectors.many(contexts))
+
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
         """Return the estimate of each action's reward, and its standard deviation.
 
@@ -207,3 +215,53 @@ class LinUCB:
     def _kind(self) -> str:
         """What must not change between saving and loading."""
         return f"linucb dim={self.settings.dim} ridge={float(self.settings.ridge)!r}"
+
+
+class BoundsAhead:
+    """The scores of contexts that are still to come, while the learner learns.
+
+    Args:
+        settings: Those of the learner.
+        ridges: Its regressions.
+        X: The contexts' vectors, shape (n, dim).
+    """
+
+    def __init__(self, settings: LinUCBSettings, ridges: Ridges, X: FloatArray) -> None:
+        self._settings = settings
+        self._ridges = ridges
+        self._X, self._pairs = X, ridges.pairs_of(X)
+        self._bounds: FloatArray = np.empty((ridges.known, len(X)))
+        for row in range(ridges.known):
+            self._fill(row, 0)
+
+    def _fill(self, row: int, first: int) -> None:
+        """Find the scores by one regression, for contexts from `first` on."""
+        mean, variance = self._ridges.many_moments(
+            row, self._X[first:], self._pairs[first:]
+        )
+        if self._settings.noise:
+            variance += self._settings.noise**2
+        bounds: FloatArray = np.sqrt(variance, out=variance)
+        bounds *= self._settings.alpha
+        bounds += mean
+        self._bounds[row, first:] = bounds
+
+    def scores(self, actions: Sequence[Action], first: int) -> FloatArray:
+        """Return what `LinUCB.score` does, but for rounding.
+
+        Args:
+            actions: At least one.
+            first: The first context that is asked about.
+
+        Returns:
+            Shape (n_actions, n - first), the caller's.
+        """
+        return self._bounds[:, first:].take(self._ridges.rows_of(actions), axis=0)
+
+    def learned(self, action: Action, first: int) -> None:
+        """Take in what was learned of an action, for contexts from `first` on."""
+        row = self._ridges.row_of(action.name)
+        if row == len(self._bounds):
+            more = np.empty((1, self._bounds.shape[1]))
+            self._bounds = np.concatenate([self._bounds, more])
+        self._fill(row, first)

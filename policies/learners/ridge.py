@@ -165,6 +165,52 @@ class Ridges:
         # Rounding may leave a tiny negative; never a NaN.
         return mean, np.absolute(variance, variance), rows
 
+    @property
+    def known(self) -> int:
+        """How many rows of regressions there are; row 0 is the prior."""
+        return len(self._row_of) + 1
+
+    def row_of(self, name: str) -> int:
+        """Return the row of a name's regression."""
+        return self._row_of[name]
+
+    def rows_of(self, actions: Sequence[Action]) -> NDArray[np.intp]:
+        """Return the row of each action's regression; not to be changed."""
+        return self._rows(actions)
+
+    def pairs_of(self, X: FloatArray) -> FloatArray:
+        """Return the products of pairs of each vector, for `many_moments`.
+
+        Args:
+            X: Shape (n, dim).
+        """
+        places, upper = self._places, slice(None, -self.dim)
+        pairs = X.take(places.left[upper], axis=1)
+        pairs *= X.take(places.right[upper], axis=1)
+        pairs *= places.often[upper]
+        return pairs
+
+    def many_moments(
+        self, row: int, X: FloatArray, pairs: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what one regression expects at many vectors.
+
+        Args:
+            row: Which one.
+            X: The vectors, shape (n, dim).
+            pairs: Their products of pairs.
+
+        Returns:
+            What is expected, shape (n,), and its variance, as of `moments`. Both are
+            the caller's.
+        """
+        mean, variance = (
+            products(X, self._theta[row]),
+            products(pairs, self._A_inv[row]),
+        )
+        # Rounding may leave a tiny negative; never a NaN.
+        return mean, np.absolute(variance, variance)
+
     def at(self, name: str) -> tuple[FloatArray, FloatArray]:
         """Return a name's θ, shape (dim,), and A⁻¹, shape (dim, dim)."""
         row = self._row_of[name]
@@ -238,13 +284,16 @@ class Ridges:
         self._theta[row] += by
         self._lines[row, -self.dim :] = self._theta[row]
 
-    def replace(self, old: str, new: str) -> None:
-        """Forget a name, and let another one, that is at the prior, have its place."""
+    def replace(self, old: str, action: Action) -> None:
+        """Forget a name, and let an action that nothing was learned of have its place.
+
+        It begins with what it is like, as in `adopt`, or at the prior.
+        """
         row = self._row_of[old]
+        self._copy(self._row_of[self.known_as(action)], row, action.doubt)
+        new = action.name
         names = [new if name == old else name for name in self._row_of]
         self._row_of = _Rows({name: at for at, name in enumerate(names, 1)})
-        self._theta[row] = self._theta[_UNKNOWN]
-        self._A_inv[row] = self._A_inv[_UNKNOWN]
         self._latest = _NOBODY
 
     def _pairs(self, x: FloatArray) -> FloatArray:

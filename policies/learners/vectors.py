@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
+from policies.hashing import Hasher
 from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.learners.scaling import Scaling, ScalingState
-from policies.model import Features, FloatArray
+from policies.model import Features, FeatureTable, FloatArray
 
 __all__ = ["Projection", "Vectors", "within"]
 
@@ -73,6 +75,15 @@ class Vectors:
         self._latest = context, vector
         return vector
 
+    def many(self, contexts: Sequence[Features]) -> FloatArray:
+        """Return the vectors of contexts, shape (n, dim)."""
+        projection = self._projection
+        if isinstance(projection, Hasher) and self._scaling is None:
+            table = contexts.table() if isinstance(contexts, FeatureTable) else None
+            if table is not None:
+                return projection.spread_many(table.names, _all_within(table.values))
+        return np.array([self.of(context) for context in contexts])
+
     def learn(self, context: Features) -> FloatArray:
         """Return a context's vector once its values are part of what is usual."""
         if self._scaling is not None and context:
@@ -80,6 +91,14 @@ class Vectors:
             self._scaling.learn(names, within(values))
             self._latest = None, np.zeros(0)
         return self.of(context)
+
+
+def _all_within(values: FloatArray) -> FloatArray:
+    """Return values clipped to ±1,000, what is not a number as 0, of the same shape."""
+    if (np.abs(values) <= FEATURE_MAX).all():
+        return values
+    numbers = np.nan_to_num(values, nan=0.0, posinf=FEATURE_MAX, neginf=-FEATURE_MAX)
+    return numbers.clip(-FEATURE_MAX, FEATURE_MAX)
 
 
 def within(values: tuple[float, ...]) -> FloatArray:

@@ -20,14 +20,14 @@ from policies.specs import (
 )
 from policies.toml import Duration
 
-__all__ = ["lint_dismissal", "lint_settings", "lint_snooze"]
+__all__ = ["ALWAYS_ON", "lint_dismissal", "lint_settings", "lint_snooze"]
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _DAY = Duration(86_400_000)
 _FACTOR_MAX = 10
 _TIMES_MAX = 100
-_ALWAYS_ON = ("lifecycle", "opt_out", "offer_opt_out", "parameters")
+ALWAYS_ON = ("lifecycle", "opt_out", "offer_opt_out", "parameters")
 """Gates that no catalogue switches off: what users said, and texts without holes."""
 
 
@@ -140,7 +140,7 @@ def _lint_gates(note: Note, spec: GatesSpec) -> None:
     once(note, spec.off, "off")
     once(note, spec.plugins, "plugins")
     for name in spec.off:
-        if name in _ALWAYS_ON:
+        if name in ALWAYS_ON:
             note(f"{name} cannot be switched off", "off")
         elif name not in built_in and name not in spec.plugins:
             note(f"there is no gate {name}", "off")

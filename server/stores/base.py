@@ -299,8 +299,8 @@ class TrainingStore(Protocol):
         """Return what decisions that teach earned, before that was clipped.
 
         Args:
-            limit: Of how many of the last ones; as far as it is the first that is
-                known of them.
+            limit: How many of the last rewards; one that was corrected is there as it
+                was known first, and as what it turned out to be.
         """
         ...
 

@@ -24,6 +24,7 @@ Format = Literal["server", "parquet", "dsjson", "vw", "obd", "obp", "csv"]
 
 _SQLITE = "sqlite:///"
 _POSTGRESQL = ("postgresql://", "postgres://")
+_ALWAYS = ("action", "reward", "propensity")
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"SQLite format 3\x00", "server"),
     (b"PAR1", "parquet"),
@@ -119,7 +120,8 @@ def _format_of(path: Path) -> Format:
         return "dsjson"
     lines = head.splitlines()
     first = lines[0].decode("utf-8", "replace") if lines else ""
-    if {"action", "reward", "propensity"} <= set(next(csv.reader([first]), [])):
+    there = next(csv.reader([first]), [])
+    if {*_ALWAYS} <= set(there):
         return "csv"
     if any(b"|" in line for line in lines[:3]):
         return "vw"
@@ -136,8 +138,11 @@ def _format_of(path: Path) -> Format:
     if not head.strip():
         raise LogError(path, "is empty")
     if suffixes[-1:] == [".csv"]:
+        missing = ", ".join(name for name in _ALWAYS if name not in there)
         raise LogError(
-            path, "is a CSV file of no known columns: say what they are by a mapping"
+            path,
+            f"line 1: there is no column {missing}; there are: {', '.join(there)};"
+            " say by a mapping which of them is what",
         )
     raise LogError(
         path,

@@ -21,7 +21,7 @@ from policies.errors import FileError
 from policies.identity import root_of
 from policies.model import Decision, Resolution, Split
 from policies.policy import PolicySettings
-from policies.records import decode_decision
+from policies.records import decode_decision, decode_lesson
 from simulator.logs.base import LogError
 
 __all__ = ["Key", "Log", "Record", "Rooted", "StreamRow"]
@@ -331,6 +331,17 @@ class Log:
         """
         try:
             return decode_decision(record)
+        except msgspec.DecodeError as error:
+            raise LogError(self.path, f"{name} cannot be read: {error}") from None
+
+    def lesson(self, record: str, name: str) -> Decision:
+        """Read of a stored decision what a policy learns from.
+
+        Raises:
+            LogError: If it is none.
+        """
+        try:
+            return decode_lesson(record)
         except msgspec.DecodeError as error:
             raise LogError(self.path, f"{name} cannot be read: {error}") from None
 

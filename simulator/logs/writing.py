@@ -153,11 +153,11 @@ def _writing(begun: Path, to: Target, path: Path) -> AbstractContextManager[_Wri
         case "parquet":
             return _parquet(begun, single=path.suffix == SUFFIX)
         case "dsjson":
-            return _dsjson(begun, packed=path.suffix == ".gz")
+            return _dsjson(begun, path)
         case "csv":
             return _csv(begun, packed=path.suffix == ".gz")
         case "obp":
-            return _obp(begun)
+            return _obp(begun, path)
 
 
 @contextmanager
@@ -182,13 +182,12 @@ def _opened(path: Path, *, packed: bool) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _dsjson(path: Path, *, packed: bool) -> Iterator[_Write]:
-    with _opened(path, packed=packed) as file:
+def _dsjson(begun: Path, path: Path) -> Iterator[_Write]:
+    with _opened(begun, packed=path.suffix == ".gz") as file:
         actions: list[msgspec.Raw] = []
 
         def write(part: Feedback) -> None:
-            if not len(part.offsets):
-                raise LogError(path, "dsjson needs the eligible actions")
+            _refuse_unknown_actions(part, path)
             for action in part.vocabulary[len(actions) :]:
                 tagged = {"_tag": called(action)} | nested(action.features)
                 actions.append(msgspec.Raw(msgspec.json.encode(tagged)))
@@ -197,6 +196,20 @@ def _dsjson(path: Path, *, packed: bool) -> Iterator[_Write]:
                 file.write(msgspec.json.encode(event) + b"\n")
 
         yield write
+
+
+def _refuse_unknown_actions(part: Feedback, path: Path) -> None:
+    """Refuse rows that do not say what was eligible, as every line must."""
+    empty = np.diff(part.offsets) == 0
+    if len(part.offsets) and not empty.any():
+        return
+    row = int(np.argmax(empty)) if len(part.offsets) else 0
+    place = part.positions[row] if len(part.positions) else row + 1
+    raise LogError(
+        path,
+        f"row {place} does not say which actions were eligible, as dsjson must; write"
+        " Parquet or CSV",
+    )
 
 
 def _event(part: Feedback, row: int, actions: list[msgspec.Raw]) -> dict[str, Any]:
@@ -320,10 +333,10 @@ def _number(value: float) -> float | str:
 
 
 @contextmanager
-def _obp(path: Path) -> Iterator[_Write]:
+def _obp(begun: Path, path: Path) -> Iterator[_Write]:
     parts: list[Feedback] = []
     yield parts.append
     if parts:
         arrays = arrays_of(joined(parts), path)
-        with path.open("wb") as file:
+        with begun.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -34,9 +34,10 @@ class Person(NamedTuple):
         user_id: The name that the product gives them; other seeds, other names.
         segment: The name of their segment.
         spec: What holds of that.
-        features: What is known of them.
+        features: What is known of them at the beginning.
         habits: By usage, how they use it.
         needs: The offers that they need.
+        states: The life-states that hold for them.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Person(NamedTuple):
     features: dict[str, FeatureValue]
     habits: dict[str, Habit]
     needs: frozenset[str]
+    states: tuple[str, ...] = ()
 
 
 def uniform(*parts: object) -> float:
@@ -117,6 +119,7 @@ def person(spec: WorldSpec, seed: int, number: int) -> Person:
         frozenset(
             [o for o, share in segment.needs.items() if drawn("need", o) < share]
         ),
+        tuple([s for s, share in segment.states.items() if drawn("state", s) < share]),
     )
 
 

@@ -68,14 +68,19 @@ class FeatureDraw(_Spec, frozen=True):
         between: For a number, the two values between which each is as likely.
         among: For a category, how many have each of its names, in any unit.
         chance: For a flag, the share of users for whom it is true, 0 to 1.
+        per_day: By how much a number changes each day of the world, within the range
+            that the catalogue gives it; only with `between`.
     """
 
     between: tuple[float, float] | None = None
     among: dict[str, float] = {}
     chance: float | None = None
+    per_day: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what is none of the three, or several."""
+        if self.per_day and self.between is None:
+            raise ValueError("per_day must be of a number, which has between")
         given = [self.between is not None, bool(self.among), self.chance is not None]
         if sum(given) != 1:
             raise ValueError("between, among or chance must be given, and one only")
@@ -92,19 +97,21 @@ class UsageSpec(_Spec, frozen=True):
 
     Each user has a start and a pace of their own, drawn evenly from these ranges. Use
     stops at the limit, which is that of the largest product that the user has, on a
-    ladder for this usage, or else `limit`.
+    ladder for this usage, or else `limit`; unless it goes on.
 
     Attributes:
         limit: What is allowed to whom has no product of a ladder, above 0.
         start: How much is used at the beginning, as shares of `limit`, 0 or more.
         per_day: How much it grows a day, as shares of `limit`, 0 or more.
         cycle: After which span the count starts anew; 0s for never.
+        stops: Whether use stops at the limit; else it goes on beyond it.
     """
 
     limit: float = 100.0
     start: tuple[float, float] = (0.0, 0.8)
     per_day: tuple[float, float] = (0.0, 0.03)
     cycle: Duration = Duration(0)
+    stops: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
@@ -125,6 +132,9 @@ class SegmentSpec(_Spec, frozen=True):
         needs: By offer, the share of these users who need it, 0 to 1; tastes with
             `needed` are theirs, or those of the others.
         owns: The products that they have from the beginning.
+        role: What they may do in their account, as the `buyers` of a catalogue.
+        states: By life-state, the share of these users for whom it holds from the
+            beginning on, 0 to 1.
     """
 
     share: float = 1.0
@@ -134,15 +144,18 @@ class SegmentSpec(_Spec, frozen=True):
     usage: dict[str, UsageSpec] = {}
     needs: dict[str, float] = {}
     owns: tuple[str, ...] = ()
+    role: str = ""
+    states: dict[str, float] = {}
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         self._above("share", "visits_per_day")
         self._within(0.0, 100.0, "visits_per_day")
         self._within(0.0, math.inf, "worth_per_day")
-        for offer, share in self.needs.items():
-            if not 0.0 <= share <= 1.0:
-                raise ValueError(f"needs.{offer} must be 0 to 1, not {share:g}")
+        for what, shares in (("needs", self.needs), ("states", self.states)):
+            for name, share in shares.items():
+                if not 0.0 <= share <= 1.0:
+                    raise ValueError(f"{what}.{name} must be 0 to 1, not {share:g}")
 
 
 class AskSpec(_Spec, frozen=True):

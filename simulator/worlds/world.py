@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import NamedTuple
 
 from policies.catalogue import Catalogue
@@ -16,6 +17,7 @@ from policies.model import (
     Context,
     Decision,
     Features,
+    FeatureValue,
     Moment,
     Opportunity,
     Outcome,
@@ -128,10 +130,11 @@ class World:
         }
         moment = self._moment(user, visit, usage)
         context = Context(
+            role=user.spec.role,
             segment=user.segment,
             usage=usage,
             moment=Moment(moment) if moment else NO_MOMENT,
-            features=user.features,
+            features=self._features(user, visit.at_ms),
         )
         shares = {str(at): ask.share for at, ask in enumerate(self.spec.asks)}
         asked = among(shares, self._drawn(user, visit, "ask"))
@@ -315,6 +318,17 @@ class World:
             values.append(0.0 if earned is None else earned)
         return tuple(values)
 
+    def _features(self, user: Person, at_ms: int) -> dict[str, FeatureValue]:
+        """Return what is known of a user at a time."""
+        days = (at_ms - self.start_ms) / _DAY_MS
+        features = dict(user.features)
+        for name, draw in user.spec.features.items():
+            if draw.per_day:
+                low, high = self.catalogue.features[name].range or (-inf, inf)
+                value = float(features[name]) + draw.per_day * days
+                features[name] = min(max(value, low), high)
+        return features
+
     def _usage(self, user: Person, name: str, at_ms: int, mood: Mood) -> Usage:
         spec, habit = user.spec.usage[name], user.habits[name]
         days = (at_ms - self.start_ms) / _DAY_MS
@@ -327,7 +341,7 @@ class World:
             until_ms = since_ms + spec.cycle
             value = per_day * (at_ms - since_ms) / _DAY_MS
         limit = self._limit(name, spec.limit, mood)
-        if limit is not None:
+        if limit is not None and spec.stops:
             value = min(value, limit)
         return Usage(value, limit, per_day, since_ms, until_ms)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import coverage, simulator
+from benchmarks import coverage, reading, simulator, walking
 from benchmarks.coverage import GRID, PEERS, Cell, World, holm, measure, peeked
 
 
@@ -62,15 +63,33 @@ def test_cells_that_fail_are_told_from_chance() -> None:
 
 
 @pytest.mark.parametrize("name", list(simulator.ROWS))
-def test_every_row_of_the_benchmark_is_measured(name: str, tmp_path: Path) -> None:
-    out = tmp_path / "simulator.json"
+def test_every_row_of_the_benchmark_is_measured(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "apart", reading.measured)
+    out, sizes = tmp_path / "simulator.json", ["--rows", "2000", "--share", "0.005"]
     result = CliRunner().invoke(
-        _app(), [name, "--rows", "2000", "--rounds", "1", "--out", str(out)]
+        _app(), [name, *sizes, "--rounds", "1", "--out", str(out)]
     )
     assert result.exit_code == 0, result.output
     row = json.loads(out.read_text())["rows"][name]
     assert row["goal"]
     assert row["seconds"] is not None or row["per_s"] is not None
+    assert row["peak_mb"] is not None
+
+
+def test_ours_and_numpy_learn_from_about_as_many_rows() -> None:
+    log = walking.world("small", 2_000)
+    (_, ours), (_, plain) = walking.ours(log), walking.plain(log)
+    assert 150 < ours < 250
+    assert 150 < plain < 250
+
+
+def test_who_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    found = simulator.values_only(simulator.Size(rows=1_000, rounds=1))
+    assert found.peers["obp"] is None
+    assert walking.gittins(walking.world("small", 100)) is None
 
 
 def test_a_goal_is_met_only_in_all_of_its_parts() -> None:

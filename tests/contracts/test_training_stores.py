@@ -256,10 +256,10 @@ async def test_the_last_rewards_of_those_who_teach_are_known_as_they_were_earned
     await put(store, aside)
     rows = [Resolution(n, float(at), earned=at + 0.5) for at, n in enumerate(names)]
     training.append([*rows, Resolution(name_of(aside), 99.0)], {}, None)
-    training.append([Resolution(names[0], 50.0, 2, 0.0)], {}, None)
+    training.append([Resolution(names[0], 5.0, 2, 0.0, 50.0)], {}, None)
 
-    assert training.recent_rewards(10) == [0.5, 1.5, 2.5]
-    assert training.recent_rewards(2) == [1.5, 2.5]
+    assert training.recent_rewards(10) == [0.5, 1.5, 2.5, 50.0]
+    assert training.recent_rewards(2) == [2.5, 50.0]
 
 
 async def test_unknown_decisions_are_not_joinable(
@@ -319,6 +319,33 @@ async def test_a_large_snapshot_is_whole_wherever_it_is_read(
     assert await store.snapshot("a", at_most=(epoch, 7)) == snapshot
     assert [model.size for model in admin.models("a")] == [length]
     assert rows(url, "select body from snapshots_v1") == [(body,)]
+
+
+@pytest.mark.parametrize("table", ["snapshot", "snapshot_part"])
+async def test_a_snapshot_that_was_damaged_is_whole_once_it_is_published_again(
+    url: str, training: TrainingStore, table: str
+) -> None:
+    snapshot = Snapshot("a", training.epoch(), 7, bytes(range(256)) * 1_000)
+    training.publish(snapshot, keep=2)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+        db.execute(f"update {table} set body = x'00'")  # noqa: S608
+    assert training.latest_snapshot("a") != snapshot
+
+    training.publish(snapshot, keep=2)
+
+    assert training.latest_snapshot("a") == snapshot
+
+
+async def test_a_snapshot_that_was_stored_in_one_part_stays_whole(
+    url: str, training: TrainingStore
+) -> None:
+    snapshot = Snapshot("a", training.epoch(), 7, bytes(range(256)) * 1_000)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+        db.execute("insert into snapshot values (?, ?, ?, ?, ?)", snapshot)
+
+    training.publish(snapshot, keep=2)
+
+    assert training.latest_snapshot("a") == snapshot
 
 
 async def test_what_is_left_of_a_snapshot_that_was_not_published_is_no_part_of_one(

@@ -171,6 +171,68 @@ def test_a_correction_carries_nothing_out_of_the_range_of_rewards() -> None:
     assert learner.believe(at(0.5), [TEA]).mean[0] > -0.01
 
 
+@pytest.mark.parametrize("amount", [1.0, 400.0])
+def test_what_came_late_and_was_taken_back_is_as_if_it_had_never_come(
+    amount: float,
+) -> None:
+    # Given an offer for which nobody has paid within the wait
+    learner = teach(Blend(SMALL), [(at(0.5), TEA, 0.0) for _ in range(200)])
+
+    # When one pays later, and is given it back
+    learner.correct(at(0.5), TEA, reward=amount, before=0.0, propensity=0.5)
+    paid = learner.believe(at(0.5), [TEA]).mean[0]
+    learner.correct(at(0.5), TEA, reward=0.0, before=amount, propensity=0.5)
+
+    # Then nothing is left of it
+    assert paid > 0.001
+    assert abs(learner.believe(at(0.5), [TEA]).mean[0]) < 1e-6
+
+
+def test_money_that_always_comes_late_is_learned_as_what_it_is() -> None:
+    # Given two offers, of which one is bought half as often for ten times as much
+    rng = np.random.default_rng(8)
+    prices, chances = {TEA: 1_000.0, JAM: 100.0}, {TEA: 0.05, JAM: 0.1}
+    learner, pending = Blend(SMALL), []
+
+    # When all purchases are told of after the wait, as corrections of nothing earned
+    for n in range(3_000):
+        action = (TEA, JAM)[n % 2]
+        learner.learn(at(0.5), action, reward=0.0, propensity=0.5)
+        if rng.random() < chances[action]:
+            pending.append(action)
+        if len(pending) > 10:
+            late = pending.pop(0)
+            learner.correct(
+                at(0.5), late, reward=prices[late], before=0.0, propensity=0.5
+            )
+
+    # Then both are expected to earn what they do
+    tea, jam = learner.believe(at(0.5), [TEA, JAM]).mean
+    assert 30.0 < tea < 70.0
+    assert 5.0 < jam < 15.0
+
+
+def test_a_correction_of_what_lost_its_curves_costs_no_other_its_own() -> None:
+    # Given room for the curves of one action, and two that were learned
+    settings = BlendSettings(waves=64, bits=12, curved_actions=1)
+    learner = Blend(settings)
+    teach(learner, [(at(n % 5 / 5), TEA, 1.0) for n in range(60)])
+    teach(learner, [(at(n % 5 / 5), JAM, float(n % 5 > 2)) for n in range(200)])
+    before = learner.believe(at(0.8), [JAM]).mean[0]
+
+    # When what the first one earned turns out to be less
+    tea = learner.believe(at(0.2), [TEA]).mean[0]
+    loaded = Blend.load(settings, learner.save())
+    for one in (learner, loaded):
+        for n in range(5):
+            one.correct(at(n % 5 / 5), TEA, reward=0.0, before=1.0, propensity=0.5)
+
+    # Then the second is expected to earn what it was, and the first one less
+    assert learner.believe(at(0.8), [JAM]).mean[0] == pytest.approx(before, abs=0.05)
+    assert -0.01 < learner.believe(at(0.2), [TEA]).mean[0] < tea
+    assert learner.save() == loaded.save()
+
+
 def test_what_corrections_have_moved_is_a_part_of_what_is_saved() -> None:
     learner = teach(Blend(SMALL), [(at(0.5), TEA, float(n % 2)) for n in range(40)])
     for _ in range(5):

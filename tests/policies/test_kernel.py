@@ -173,6 +173,51 @@ def test_beyond_the_limit_the_longest_unused_action_is_forgotten() -> None:
     assert len(learner.save()) <= size + 20
 
 
+def full(like: tuple[str, ...] = ()) -> tuple[Kernel, Features, Action]:
+    """Return a learner without room, and an action that it has not learned of."""
+    learner = Kernel(KernelSettings(features=16, actions_max=2))
+    context: Features = (("constant", 1.0), ("x", 0.5))
+    for action, reward in ((TEA, -5.0), (JAM, 1.0)):
+        for _ in range(30):
+            learner.learn(context, action, reward=reward, propensity=1.0)
+    return learner, context, Action(3, "new", "text", "home", (), like=like)
+
+
+def test_what_takes_the_place_of_another_has_nothing_of_it() -> None:
+    learner, context, new = full()
+    fresh = Kernel(KernelSettings(features=16, actions_max=2))
+
+    for one in (learner, fresh):
+        one.learn(context, new, reward=1.0, propensity=1.0)
+
+    assert learner.score(context, [new])[0] == fresh.score(context, [new])[0]
+    loaded = Kernel.load(learner.settings, learner.save())
+    for one in (learner, loaded):
+        one.learn(context, new, reward=1.0, propensity=1.0)
+    assert learner.save() == loaded.save()
+
+
+@pytest.mark.parametrize(("sibling", "expected"), [(TEA, -5.0), (JAM, 1.0)])
+def test_where_there_is_no_room_an_offer_begins_with_what_it_is_like_too(
+    sibling: Action, expected: float
+) -> None:
+    learner, context, new = full(like=(sibling.name,))
+
+    learner.learn(context, new, reward=expected, propensity=1.0)
+
+    assert learner.score(context, [new])[0] == pytest.approx(expected, rel=0.02)
+
+
+def test_of_what_is_forgotten_nothing_is_corrected() -> None:
+    learner, context, new = full()
+    learner.learn(context, new, reward=1.0, propensity=1.0)
+    expected = learner.score(context, [TEA, JAM, new]).tolist()
+
+    learner.correct(context, TEA, reward=0.0, before=-5.0, propensity=1.0)
+
+    assert expected == learner.score(context, [TEA, JAM, new]).tolist()
+
+
 def test_another_seed_has_other_features() -> None:
     context: Features = (("constant", 1.0),)
     first, second = (

@@ -38,6 +38,7 @@ from policies.model import (
 from policies.records import (
     decode_decision,
     decode_history,
+    decode_lesson,
     decode_outcome,
     encode,
     encode_decision,
@@ -178,6 +179,19 @@ def test_a_decision_is_read_back(decision: Decision, units: int) -> None:
 
     assert again == decision
     assert encode_decision(again) == encode_decision(decision)
+
+
+def test_a_lesson_is_a_decision_without_what_was_known_before() -> None:
+    lesson = decode_lesson(encode_decision(ALONE))
+
+    assert lesson.opportunity == ALONE.opportunity
+    assert lesson.actions == ALONE.actions
+    assert lesson.propensity == ALONE.propensity
+    assert (lesson.chosen, lesson.split) == (ALONE.chosen, ALONE.split)
+    assert lesson.history is NO_HISTORY
+    assert (
+        decode_lesson(FIRST_DECISION).chosen == decode_decision(FIRST_DECISION).chosen
+    )
 
 
 def test_a_record_without_a_probability_for_each_action_is_refused() -> None:

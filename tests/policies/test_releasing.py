@@ -50,6 +50,15 @@ def test_what_is_published_serves_and_what_served_before_is_remembered() -> None
     assert publish(second, None) == second
 
 
+def test_what_is_published_again_was_served_by_what_served_before_it() -> None:
+    release = publish(publish(None, (1, 10)), (1, 20))
+
+    again = publish(release, (1, 20), 7)
+
+    assert again is not None
+    assert (again.serving, again.previous) == ((1, 20), (1, 10))
+
+
 @pytest.mark.parametrize("canary", [0.0, 0.1])
 def test_what_is_published_is_only_staged_where_somebody_has_to_promote_it(
     canary: float,

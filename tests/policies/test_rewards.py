@@ -47,6 +47,7 @@ def test_every_worth_is_a_setting() -> None:
         ({"outcomes": {"not_shown": 1.0}}, "not_shown"),
         ({"outcomes": {"accepted": math.nan}}, "finite"),
         ({"outcomes": {"accepted": math.inf}}, "finite"),
+        ({"outcomes": {"accepted": -1.1e12}}, r"from -1e\+12 to 1e\+12, not -11"),
         ({"attention_cost": -0.1}, "attention_cost"),
         ({"attention_cost": math.inf}, "attention_cost"),
         ({"attention_cost": math.nan}, "attention_cost"),
@@ -58,6 +59,7 @@ def test_every_worth_is_a_setting() -> None:
         ({"aggregate": "last"}, "aggregate"),
         ({"rates": {"euro": 1.1}}, r"rates\.euro must be for three letters"),
         ({"rates": {"EUR": 0.0}}, r"rates\.EUR must be above 0"),
+        ({"rates": {"EUR": 1e13}}, r"rates\.EUR must be above 0, to 1e\+12"),
         ({"clip_min": -math.inf}, "clip_min must be finite"),
         ({"clip_min": 1.0, "clip_max": 0.5}, "clip_max must not be below clip_min"),
         ({"clip_quantile": 0.5}, "clip_quantile must be above 0.5 and below 1"),
@@ -68,6 +70,10 @@ def test_every_worth_is_a_setting() -> None:
         (
             {"outcomes": {"accepted": {"money": "margin", "plus": math.inf}}},
             "plus must be finite",
+        ),
+        (
+            {"outcomes": {"accepted": {"money": "margin", "factor": 1e300}}},
+            "factor must be finite, from -1e",
         ),
         ({"outcomes": {"acepted": 1.0}}, "acepted"),
         ({"atention_cost": 1.0}, "atention_cost"),

@@ -287,3 +287,17 @@ def test_what_is_out_of_range_is_refused_with_its_range(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         TrafficSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_bounds_that_are_next_to_nothing_are_loosened_alike() -> None:
+    next_to_nothing = Traffic(most=5e-324)
+    actions = [
+        Action(1, "tea", "c", "p", (), 0, next_to_nothing),
+        Action(2, "jam", "c", "p", (), 0, next_to_nothing),
+    ]
+
+    found = bounded(
+        Chances(np.array([0.9, 0.1]), 0.0), actions, TrafficSettings(), 0.0, {}
+    )
+
+    assert found.probabilities.tolist() == [0.5, 0.5]

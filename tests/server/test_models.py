@@ -297,6 +297,38 @@ async def test_a_learner_goes_on_from_the_last_good_model(shop: Shop) -> None:
         assert [(again,)] == whole
 
 
+async def test_a_torn_model_is_learned_and_stored_again_and_serves(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that has refused a model for being torn, as all before it are
+    _, good = await grow(shop, 2)
+    await live(shop, 10, prefix="more")
+    learn(shop)
+    torn = "{}.{}".format(*release_of(shop).serving)
+    for model in (good, torn):
+        damage(shop.path, model)
+    await shop.follow()
+    assert (await shop.ask("bob")).model_version == good
+
+    # When its learner is started again, and learns a row at a time
+    monkeypatch.setattr("server.learning._BATCH", 1)
+    with kit.learning_over(shop.settings, shop.clock) as (learning, _):
+        served: list[str] = []
+        while learning.step():
+            learning.publish()
+            served.append("{}.{}".format(*release_of(shop).serving))
+
+        # Then no model that knows less serves meanwhile
+        assert len(served) > 2
+        assert set(served) == {torn}
+        learning.publish()
+
+    # And in the end it is whole, and serves
+    await shop.follow()
+    assert (await shop.ask("cleo")).model_version == torn
+    assert release_of(shop).previous != release_of(shop).serving
+
+
 async def test_a_model_that_gives_no_numbers_is_not_published(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -144,6 +144,35 @@ def test_what_is_clipped_does_not_depend_on_when_the_learner_was_there(
     assert len(once.stream()) == 160
 
 
+def test_where_all_money_comes_late_it_is_not_clipped_to_none(tmp_path: Path) -> None:
+    # Given offers that nobody pays for within the wait
+    rewards = RewardSettings(
+        {"accepted": Amount("revenue")}, attention_cost=0.0, clip_quantile=0.95
+    )
+    till = Till(tmp_path / "late.db", rewards)
+    shown = [(till.decide(), till.said("shown")) for _ in range(120)]
+    till.report(*shown)
+    till.now_ms += DAY_MS
+    till.learn()
+    assert set(till.rewards_learned()) == {0.0}
+
+    # When one in four pays later, and the learner is started again now and then
+    for at in range(0, 120, 4):
+        outcome = Outcome(
+            "buy", "accepted", till.now_ms, revenue=Money("USD", 400 + at)
+        )
+        till.report((shown[at][0], [outcome]))
+        if at % 40 == 0:
+            till.learn()
+    till.learn()
+
+    # Then the first few are clipped, and from then on what they pay is learned
+    corrections = till.rewards_learned()[120:]
+    assert len(corrections) == 30
+    assert corrections[:3] == [0.0, 0.0, 0.0]
+    assert all(reward > 3.9 for reward in corrections[10:])
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -239,7 +239,6 @@ def test_an_evaluation_is_json_that_says_all_a_report_needs(log: Feedback) -> No
         ({"estimators": ["best"]}, "no estimator 'best'; there are ips"),
         ({"estimators": ["dr@2"]}, "has no parameter"),
         ({"estimators": ["ips@auto"]}, "nothing to choose"),
-        ({"estimators": ["balanced_ips"]}, "needs balanced_weights"),
         ({"by": ["moon"]}, "no by 'moon': segment, day, week, logger"),
         ({"interval": "sure"}, "no interval 'sure': default"),
         ({"confidence": 1.0}, "confidence must be above 0, below 1, not 1.0"),

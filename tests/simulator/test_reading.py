@@ -568,7 +568,7 @@ def test_logs_that_are_no_files_are_told() -> None:
 def test_what_nothing_is_known_about_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="nothing says what this folder is"):
         open_log(tmp_path)
-    with pytest.raises(LogError, match="say what they are by a mapping"):
+    with pytest.raises(LogError, match="say by a mapping which of them"):
         open_log(LOGS / "hillstrom.csv")
     with pytest.raises(LogError, match="nothing says what this is"):
         open_log(wrote(tmp_path / "poem.txt", "roses are red"))

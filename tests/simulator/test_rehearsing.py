@@ -16,6 +16,7 @@ from policies.model import NO_OFFER, Decision, OutcomeKind
 from simulator import Log, Rehearsal, TargetError, evaluate, open_log
 from simulator import rehearse as rehearse_log
 from simulator.__main__ import app
+from simulator.sharded import Sharded
 from tests.simulator.worlds import World, segment_of, uniform
 
 DAY_MS = 86_400_000
@@ -159,6 +160,42 @@ def test_the_truth_is_in_the_interval_of_a_lifted_cap(
     assert abs(reward.value - truth) < 0.05
 
 
+def test_where_what_was_blocked_is_alike_the_interval_is_narrower(
+    capped: World, tmp_path: Path
+) -> None:
+    # Users answer anew at every visit: what was blocked is like what was not.
+    segments = [segment_of(f"user-1-{n}") for n in range(300)]
+    truth = float(np.mean([CHANCE[segment] / 8 for segment in segments]))
+
+    reward = rehearsed(capped, written(tmp_path, LIFTED)).figure("reward")
+
+    assert reward.difference_low is not None
+    assert reward.difference_high is not None
+    assert reward.alike_low is not None
+    assert reward.alike_high is not None
+    assert reward.alike_low < truth < reward.alike_high
+    wide = reward.difference_high - reward.difference_low
+    assert reward.alike_high - reward.alike_low < wide / 2
+
+
+def test_sums_by_shard_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.sharded._PENDING_MIN", 50)
+    rng = np.random.default_rng(1)
+    numbers = rng.integers(5, size=1_000)
+    keys = rng.integers(900, size=1_000).astype(np.uint64)
+    columns = [rng.random(1_000), np.ones(1_000)]
+    whole, parts = Sharded(2), Sharded(2)
+
+    whole.add(numbers, keys, columns)
+    for at in range(0, 1_000, 70):
+        some = slice(at, at + 70)
+        parts.add(numbers[some], keys[some], [column[some] for column in columns])
+
+    for number in range(6):
+        assert parts.of(number) == pytest.approx(whole.of(number))
+        assert parts.of(number)[1].sum() == (numbers == number).sum()
+
+
 def test_a_new_gate_is_told_with_what_its_choices_earned(
     capped: World, tmp_path: Path
 ) -> None:
@@ -274,6 +311,7 @@ def test_little_coverage_names_no_winner_and_ends_with_3(
     assert {figure["value"] for figure in told["figures"]} == {None}
     absent = next(e for e in told["effects"] if e["gate"] == "not in the catalogue")
     assert (absent["decisions"], absent["reward"]) == (600, None)
+    assert absent["roots"] == 300
 
 
 def test_another_policy_decides_everywhere(capped: World, tmp_path: Path) -> None:
@@ -307,6 +345,18 @@ def test_the_command_tells_the_gates_and_the_figures(
     assert "│ eligible │ blocked │" in result.output
     assert "known by the log's probabilities" in result.output
     assert "The new rules earn less." in result.output
+    assert "if what was never tried is like" not in result.output
+
+
+def test_the_command_tells_the_narrower_interval(capped: World, tmp_path: Path) -> None:
+    path = written(tmp_path, LIFTED)
+
+    result = CliRunner().invoke(
+        app, ["rehearse", str(capped.path), "--catalogue", str(path)]
+    )
+
+    assert "reward: +0.0" in result.output
+    assert "if what was never tried is like what was" in result.output
 
 
 @pytest.mark.parametrize(

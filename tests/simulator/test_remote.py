@@ -7,6 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from policies.model import Decision
 from policies.policy import Policy
 from policies.records import decode_outcome
 from simulator import Log, replay
@@ -32,12 +33,23 @@ epsilon = 0.5
 silence_confirms_itself = true
 """
 
+REFUNDS = """
+[refunds]
+share = 0.5
+after = "12h"
+
+[delays]
+share = 0.5
+mean = "1d"
+"""
+
 
 def test_decisions_over_the_wire_are_those_of_the_engine(tmp_path: Path) -> None:
     text = CATALOGUE.replace('grants = ["large"]', "")
     settings = kit.write_settings(tmp_path, text, SETTINGS)
     with_snoozes = WORLD.replace("accept = -1.5", "accept = -1.5\nsnooze = 0.5")
-    (tmp_path / "world.toml").write_text(with_snoozes.replace('owns = ["small"]', ""))
+    alone = with_snoozes.replace('owns = ["small"]', 'role = "owner"')
+    (tmp_path / "world.toml").write_text(f"{alone}\n{REFUNDS}")
 
     with kit.serving(settings) as server:
         arguments = ["--server", server.address, "--users", "8", "--days", "4"]
@@ -50,12 +62,16 @@ def test_decisions_over_the_wire_are_those_of_the_engine(tmp_path: Path) -> None
     told = json.loads(result.read_text())
     assert told["shown"] > 10
     assert told["regret"] > 0.0
+    assert told["accepts"] >= told["refunds"] > 0
     with Log(tmp_path / "opportune.db") as log:
         again = replay(log)
         assert (again.decisions, again.identical) == (told["decisions"],) * 2
-        outcomes: dict[str, list[str]] = {}
-        for name, record in log.outcomes(log.first, log.last):
-            outcomes.setdefault(name, []).append(record)
+        outcomes = [
+            (name, decode_outcome(record))
+            for name, record in log.outcomes(log.first, log.last)
+        ]
+        assert {o.kind for _, o in outcomes} >= {"accepted", "refunded", "snoozed"}
+        earlier: dict[str, Decision] = {}
         desk: Desk | None = None
         models: set[str] = set()
         for _, logged in log.decisions():
@@ -69,9 +85,13 @@ def test_decisions_over_the_wire_are_those_of_the_engine(tmp_path: Path) -> None
                 folding = Folding(log, policy, int(epoch))
                 folding.advance(int(position))
                 desk.policy = folding.policy(policy)
-            assert desk.decide(logged.opportunity).decision == logged
-            for record in outcomes.get(logged.opportunity.decision_id, ()):
-                desk.report(logged, decode_outcome(record))
+            asked = logged.opportunity
+            for name, outcome in list(outcomes):
+                if name in earlier and outcome.at_ms <= asked.at_ms:
+                    desk.report(earlier[name], outcome)
+                    outcomes.remove((name, outcome))
+            assert desk.decide(asked).decision == logged
+            earlier[asked.decision_id] = logged
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from policies.model import (
     NO_OFFER,
     Context,
     Decision,
+    History,
     Opportunity,
     Outcome,
     OutcomeKind,
@@ -261,13 +262,11 @@ class World:
             self.now_ms,
             user_id,
             placements,
-            context=Context(
-                segment=segment_of(user_id), features={"seats": uniform(user_id) * 9}
-            ),
+            context=self.context_of(user_id),
         )
         while True:
             seen = await store.past(root, user_id, account=False)
-            history = seen.user.history
+            history = self.told_of(user_id, seen.user.history)
             decision = decide(
                 opportunity,
                 catalogue=self.catalogue,
@@ -282,6 +281,17 @@ class World:
             stored = await store.commit(decision, seen=seen, after=after)
             if stored is not None:
                 return stored
+
+    def context_of(self, user_id: str) -> Context:
+        """Return what a request says of a user."""
+        return Context(
+            segment=segment_of(user_id), features={"seats": uniform(user_id) * 9}
+        )
+
+    def told_of(self, user_id: str, history: History) -> History:
+        """Return a user's past with what the product has told."""
+        del user_id
+        return history
 
     async def _report(
         self, store: ServingStore, decision: Decision, kinds: Sequence[OutcomeKind]

@@ -80,11 +80,19 @@ def load_warm(db: sqlite3.Connection, learner: str) -> Snapshot | None:
 
 
 def parts_of(db: sqlite3.Connection, snapshot: Snapshot) -> Iterator[int]:
-    """Return the numbers of the parts to be stored before the snapshot, if any."""
-    known = db.execute(f"select 1 from snapshot where {_VERSION}", _key(snapshot))
-    if known.fetchone() is not None:
+    """Return the numbers of the parts to be stored before the snapshot, if any.
+
+    None are where it is there already; one that is damaged is stored again.
+    """
+    if _is_stored(db, snapshot):
         return iter(())
     return iter(range(max(len(snapshot.body) - 1, 0) // _PART_BYTES))
+
+
+def _is_stored(db: sqlite3.Connection, snapshot: Snapshot) -> bool:
+    """Say whether a snapshot is there, whole, in however many parts."""
+    known = _read_whole(db, _VERSION, _key(snapshot))
+    return known is not None and known.body == snapshot.body
 
 
 def store_part(db: sqlite3.Connection, snapshot: Snapshot, part: int) -> None:
@@ -98,17 +106,18 @@ def store_part(db: sqlite3.Connection, snapshot: Snapshot, part: int) -> None:
 
 def store_snapshot(db: sqlite3.Connection, snapshot: Snapshot) -> None:
     """Keep a snapshot, whose parts are kept already."""
+    if _is_stored(db, snapshot):
+        return
     parts = max(len(snapshot.body) - 1, 0) // _PART_BYTES
-    stored = db.execute(
+    db.execute(
         f"insert into snapshot({_COLUMNS}) values (?, ?, ?, ?, ?)"
-        " on conflict do nothing",
+        " on conflict do update set body = excluded.body",
         (*_key(snapshot), snapshot.body[parts * _PART_BYTES :], snapshot.at_ms),
     )
-    if stored.rowcount:
-        db.execute(
-            f"delete from snapshot_part where {_VERSION} and part >= ?",
-            (*_key(snapshot), parts),
-        )
+    db.execute(
+        f"delete from snapshot_part where {_VERSION} and part >= ?",
+        (*_key(snapshot), parts),
+    )
 
 
 def sweep(db: sqlite3.Connection) -> bool:

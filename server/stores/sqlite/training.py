@@ -143,7 +143,7 @@ class SQLiteTraining:
         rows = self._connection.execute(
             "select coalesce(r.earned, r.reward)"
             " from resolution r join decision d on d.decision_id = r.decision_id"
-            " where r.epoch = ? and r.revision = 1 and d.record ->> 'split' is null"
+            " where r.epoch = ? and d.record ->> 'split' is null"
             " order by r.position desc limit ?",
             (self.epoch(), limit),
         ).fetchall()
