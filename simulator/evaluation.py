@@ -127,7 +127,7 @@ class Quantile(msgspec.Struct, frozen=True, kw_only=True):
         low: The lower end of the interval; none likewise.
         high: Its upper end; none likewise.
         confidence: How often such an interval holds the true quantile.
-        verdict: As of the policy.
+        verdict: As of the policy's value by this objective.
     """
 
     policy: str
@@ -360,7 +360,7 @@ def evaluation_of(judged: Judged) -> Evaluation:
         verdict=verdict,
         policies=subjects,
         values=values,
-        quantiles=tuple(estimating.quantiles(subjects)),
+        quantiles=tuple(estimating.quantiles(values)),
         notes=judged.notes,
     )
 
@@ -543,13 +543,7 @@ class _Estimating:
 
     def subject(self, at: int, target: Target, values: Sequence[Value]) -> Subject:
         """Say what a policy is, and whether the log can tell of it."""
-        objective = self._question.objectives[0]
-        mine = [
-            value
-            for value in values
-            if (value.policy, value.objective, value.by) == (target.name, objective, "")
-        ]
-        found = min(mine, key=lambda value: _headline(value.estimator))
+        found = _judged_by(values, target.name, self._question.objectives[0])
         return Subject(
             name=target.name,
             about=target.about,
@@ -590,14 +584,16 @@ class _Estimating:
 
     # --- Quantiles ----------------------------------------------------------------
 
-    def quantiles(self, subjects: Sequence[Subject]) -> Iterator[Quantile]:
+    def quantiles(self, values: Sequence[Value]) -> Iterator[Quantile]:
         """Yield the quantiles that were asked for."""
         for cell, sums in sorted(self._tally.steps.items()):
+            name = self._judged.targets[cell.target].name
+            found = _judged_by(values, name, cell.objective)
             for quantile in self._question.quantiles:
-                yield self._quantile(cell, sums, quantile, subjects[cell.target])
+                yield self._quantile(cell, sums, quantile, found)
 
     def _quantile(
-        self, cell: Cell, sums: Sums, quantile: float, subject: Subject
+        self, cell: Cell, sums: Sums, quantile: float, subject: Value
     ) -> Quantile:
         """Read a quantile, and its interval, off the shares up to each step.
 
@@ -623,7 +619,7 @@ class _Estimating:
                         first = middle + 1
                 found[name] = float(edges[first])
         return Quantile(
-            policy=subject.name,
+            policy=subject.policy,
             objective=cell.objective,
             quantile=quantile,
             confidence=self._question.confidence,
@@ -682,6 +678,16 @@ def _support(found: Segment) -> Support:
         reward_mean=found.mean_reward,
         untried=found.untried / found.n if found.n else 0.0,
     )
+
+
+def _judged_by(values: Sequence[Value], policy: str, objective: str) -> Value:
+    """Return the value that says what a policy is by an objective."""
+    mine = [
+        value
+        for value in values
+        if (value.policy, value.objective, value.by) == (policy, objective, "")
+    ]
+    return min(mine, key=lambda value: _headline(value.estimator))
 
 
 def _headline(estimator: str) -> int:

@@ -51,6 +51,8 @@ _MODEL_FOLDS = 5
 _MODEL_DIM = 64
 _STEPS_MAX = 200
 _LEFT_OUT_MAX = 0.05
+_PENDING_MAX = 0.05
+_EXPECTED_MIN = 5.0
 _AUTO = "@auto"
 _GROUPS = ("segment", "day", "week", "logger")
 
@@ -503,6 +505,8 @@ def _notes(found: Survey) -> tuple[tuple[str, ...], tuple[str, ...]]:
             "whether a decision has a reward depends on what was chosen (see"
             " [rewards] silence_confirms_itself)"
         )
+    if early := _early(found.told):
+        doubts.append(early)
     users = found.users.count
     if users < n:
         notes.append(
@@ -515,6 +519,25 @@ def _notes(found: Survey) -> tuple[tuple[str, ...], tuple[str, ...]]:
             " the one that made it"
         )
     return tuple(notes), tuple(doubts)
+
+
+def _early(told: tuple[int, int, int, int]) -> str:
+    """Say whether good news has come before no news; nothing where it has not.
+
+    Where an outcome settles a decision at once and silence does so only when it has
+    been waited for, the last decisions have a reward if anything came of them.
+    """
+    known, settled, pending, settled_pending = told
+    share = pending / max(known + pending, 1)
+    expected = pending * settled / max(known, 1)
+    if share <= _PENDING_MAX or expected < _EXPECTED_MIN:
+        return ""
+    if settled_pending > expected / 2:
+        return ""
+    return (
+        f"{share:.0%} of the offers that were shown have no reward yet, and those that"
+        " something came of have one at once (see [rewards] wait and settle)"
+    )
 
 
 def _left_out(

@@ -101,6 +101,9 @@ class Survey(NamedTuple):
         counted: How many decisions these stand for.
         silent: How many decisions are for no offer, and how many of these have a
             reward.
+        told: Of the offers that were shown how many have a reward, and how many of
+            these an outcome that settles them; then the same of those without a reward.
+            All 0 where the log does not say what was shown.
         times_ms: The first and the last time, of those that have one.
         ranges: By objective, the smallest and the largest seen.
         loggers: By policy, how many rewarded decisions it logged.
@@ -115,6 +118,7 @@ class Survey(NamedTuple):
     rewarded: int
     counted: float
     silent: tuple[int, int]
+    told: tuple[int, int, int, int]
     times_ms: tuple[float, float]
     ranges: Mapping[str, tuple[float, float]]
     loggers: Counter[str]
@@ -130,6 +134,7 @@ class Survey(NamedTuple):
             self.rewarded + other.rewarded,
             self.counted + other.counted,
             (self.silent[0] + other.silent[0], self.silent[1] + other.silent[1]),
+            _each(self.told, other.told),
             _wider(self.times_ms, other.times_ms),
             {
                 name: _wider(span, other.ranges[name])
@@ -172,6 +177,7 @@ def survey(batch: Batch, objectives: Sequence[str], *, folds: int, dim: int) -> 
         rewarded=len(part),
         counted=float(part.counts.sum()) if len(part.counts) else float(len(part)),
         silent=(int(mute.sum()), int((mute & known).sum())),
+        told=_told(whole, known & ~mute, ~known & ~mute),
         times_ms=_span(times[times > 0]),
         ranges={
             name: _span(column)
@@ -194,6 +200,31 @@ def survey(batch: Batch, objectives: Sequence[str], *, folds: int, dim: int) -> 
         ),
         moments=moments_of(kept, columns, folds, dim) if dim else None,
     )
+
+
+def _told(
+    part: Feedback, known: NDArray[np.bool_], pending: NDArray[np.bool_]
+) -> tuple[int, int, int, int]:
+    if _SHOWN not in part.objectives:
+        return 0, 0, 0, 0
+    shown = part.objectives[_SHOWN] > 0.0
+    settled = np.zeros(len(part), dtype=bool)
+    for name in SETTLING & part.objectives.keys():
+        settled |= part.objectives[name] > 0.0
+    first, second = shown & known, shown & pending
+    return (
+        int(first.sum()),
+        int((first & settled).sum()),
+        int(second.sum()),
+        int((second & settled).sum()),
+    )
+
+
+def _each(
+    one: tuple[int, int, int, int], other: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    a, b, c, d = (mine + theirs for mine, theirs in zip(one, other, strict=True))
+    return a, b, c, d
 
 
 def _check(part: Feedback) -> None:

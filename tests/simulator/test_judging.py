@@ -564,3 +564,41 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, bad: int, verdict: str) -> 
     assert result.verdict == verdict
     told = [doubt for value in result.values for doubt in value.doubts]
     assert any("of the log cannot be read" in doubt for doubt in told) == (bad > 100)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_log_that_knows_good_news_first_is_weak(at_once: bool) -> None:
+    # Given a log whose last third still waits, for all or for what nothing came of
+    part = logged.log(3_000)
+    late = np.arange(3_000) >= 2_000
+    offers = part.chosen > 0
+    accepted = part.objectives["accepted"]
+    waits = late & ((accepted == 0.0) if at_once else np.ones(3_000, dtype=bool))
+    part = msgspec.structs.replace(
+        part,
+        rewards=np.where(waits, np.nan, part.rewards),
+        objectives={"shown": offers * 1.0, "accepted": accepted},
+    )
+
+    whole = evaluate(part, ["logged", "uniform"])
+    cut = evaluate(Parts(logged.cut(part, 700)), ["logged", "uniform"])
+
+    said = [doubt for value in whole.values for doubt in value.doubts]
+    assert whole.verdict == cut.verdict == ("weak" if at_once else "usable")
+    assert any("have no reward yet" in doubt for doubt in said) == at_once
+
+
+def test_a_quantile_is_told_where_its_objective_is() -> None:
+    # Given an outcome that came three times
+    part = logged.log(3_000)
+    refunded = np.zeros(3_000)
+    refunded[[200, 900, 1_700]] = 1.0
+    objectives = {**part.objectives, "refunded": refunded}
+    part = msgspec.structs.replace(part, objectives=objectives)
+
+    result = evaluate(
+        part, ["uniform"], objectives=["reward", "refunded"], quantiles=[0.99]
+    )
+
+    told = {each.objective: (each.verdict, each.value) for each in result.quantiles}
+    assert told == {"reward": ("usable", 1.0), "refunded": ("unusable", None)}
