@@ -129,6 +129,7 @@ def decide(
     catalogue: Catalogue,
     past: Past,
     policy: Policy,
+    told: bool = True,
 ) -> Verdict:
     """Choose one of the eligible actions, "no offer" always among them.
 
@@ -137,10 +138,12 @@ def decide(
         catalogue: What can be offered.
         past: What is known beside that.
         policy: What turns the context into a distribution.
+        told: Whether to say what could not be chosen, which takes longer than the
+            decision.
     """
     # What is logged is what decides: made again from the log, it is the same.
     seen = _seen(opportunity, catalogue, past)
-    actions, rejections = eligible(opportunity, catalogue, seen)
+    actions, rejections = eligible(opportunity, catalogue, seen, told=told)
     context = context_features(opportunity.context, catalogue.features)
     split = _split(opportunity, catalogue, policy)
     chances = (
@@ -190,13 +193,14 @@ def past_of(decision: Decision) -> Past:
 
 
 def eligible(
-    opportunity: Opportunity, catalogue: Catalogue, past: Past
+    opportunity: Opportunity, catalogue: Catalogue, past: Past, *, told: bool = True
 ) -> tuple[list[Action], tuple[Rejection, ...]]:
     """Gate the candidates: what may be chosen, "no offer" first, and what may not.
 
     A gate is asked once for each thing that it tells apart, not once an action. The
     reason is that of the first gate that rejects; when an action is eligible again
-    depends on all of them. What may not be chosen is only told where nothing may.
+    depends on all of them. What may not be chosen is only told where nothing may, and
+    where somebody wants to know.
     """
     situation = _situation(opportunity, catalogue, past)
     gating = _Gating(catalogue, situation)
@@ -211,15 +215,15 @@ def eligible(
     if back or fallbacks:
         candidates += [*back, *fallbacks]
         actions.sort(key=_index_of)
-    if len(actions) > 1:
+    if len(actions) > 1 or not told:
         return actions, ()
     if not candidates:
         of_placements = catalogue.all_actions(
             opportunity.placements, opportunity.offers
         )
         candidates = list(islice(of_placements, _TOLD_MAX))
-    told = [gating.rejection(action) for action in candidates]
-    return actions, tuple([rejection for rejection in told if rejection is not None])
+    found = [gating.rejection(action) for action in candidates]
+    return actions, tuple([rejection for rejection in found if rejection is not None])
 
 
 def explain(decision: Decision, catalogue: Catalogue) -> Explanation:

@@ -252,7 +252,11 @@ def _again(
     if logged.policy == policy.version:
         return 1.0, True
     again = decide(
-        logged.opportunity, catalogue=catalogue, past=past_of(logged), policy=policy
+        logged.opportunity,
+        catalogue=catalogue,
+        past=past_of(logged),
+        policy=policy,
+        told=False,
     ).decision
     if logged.chosen not in again.actions:
         return 0.0, False

@@ -647,10 +647,14 @@ class _Rehearsing:
             if some.offers:
                 actions += eligible(some, new, past)[0][NO_OFFER + 1 :]
         else:
-            actions, _ = eligible(asked, new, past)
+            actions, _ = eligible(asked, new, past, told=False)
         if self._decider.everywhere or not pair.same(logged.actions, actions):
             again = decide(
-                asked, catalogue=new, past=past, policy=self._decider.policy
+                asked,
+                catalogue=new,
+                past=past,
+                policy=self._decider.policy,
+                told=False,
             ).decision
             untried = self._weigh(logged, again, pair, walk)
         chosen = pair.chosen[logged.chosen]

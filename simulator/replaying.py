@@ -271,6 +271,7 @@ class _Replaying:
                 catalogue=catalogue,
                 past=past_of(logged),
                 policy=policy,
+                told=False,
             )
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             failure = f"{type(error).__name__}: {error}"

@@ -53,6 +53,10 @@ class Engagement:
             return self.low_factor
         return self.high_factor if tier == "high" else 1.0
 
+    def least(self, limit: int) -> int:
+        """Return the least that a limit can be for anybody."""
+        return _times(limit, min(self.low_factor, 1.0, self.high_factor))
+
     def scaled(self, limit: int, situation: Situation) -> int:
         """Return a limit as it is for this user: rounded down, but never below 1.
 
@@ -63,5 +67,9 @@ class Engagement:
             >>> Engagement().scaled(3, Situation(asked, history))
             1
         """
-        # 100 × 0.29 is 28.999999999999996 to a computer.
-        return max(1, math.floor(limit * self.factor(situation) + 1e-9))
+        return _times(limit, self.factor(situation))
+
+
+def _times(limit: int, factor: float) -> int:
+    # 100 × 0.29 is 28.999999999999996 to a computer.
+    return max(1, math.floor(limit * factor + 1e-9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from policies.gates.base import (
@@ -51,6 +51,7 @@ class Cap:
 
     Attributes:
         engagement: What scales the limit; none where nothing does.
+        least: What the limit is at the least, however little engaged somebody is.
     """
 
     limit: int
@@ -60,6 +61,13 @@ class Cap:
     counts: EventKind = "shown"
     per: Per = "user"
     engagement: Engagement | None = None
+    least: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out what the limit is at the least."""
+        engagement = self.engagement
+        least = self.limit if engagement is None else engagement.least(self.limit)
+        object.__setattr__(self, "least", least)
 
     @classmethod
     def of(cls, spec: CapSpec, facts: Facts) -> Self:
@@ -98,10 +106,10 @@ class Cap:
         reason: str = "FREQUENCY_CAP",
     ) -> Ruling | None:
         """Return the reason where as many of the picked count as may, or more."""
-        if not picked or (self.engagement is None and len(picked) < self.limit):
+        if len(picked) < self.least:
             return None
         ends = self._ends(picked, situation)
-        if not ends:
+        if len(ends) < self.least:
             return None
         limit = self._limit(situation)
         if len(ends) < limit:

@@ -110,6 +110,16 @@ def test_where_something_may_be_chosen_nobody_asks_for_reasons() -> None:
     assert could(SHOP, SEEN, question) == ["oats/default/home"]
 
 
+def test_who_wants_no_reasons_gets_the_same_decision_without_them() -> None:
+    question = asked(0, "home", "till")
+
+    verdict = decide(question, catalogue=SHOP, past=SEEN, policy=ANY, told=False)
+
+    full = decide(question, catalogue=SHOP, past=SEEN, policy=ANY)
+    assert full.rejections
+    assert verdict == (full.decision, ())
+
+
 def test_when_an_offer_is_eligible_again_depends_on_all_its_gates() -> None:
     tallies = {"shown": Tally((NOW - 1,)), "dismissed": Tally((NOW - 1,))}
     dismissed = Past(History((Track(Subject("tea", "default", "home"), tallies),)))  # type: ignore[arg-type]
