@@ -371,7 +371,7 @@ class Policy:
         """Return the distributions at contexts that are still to come.
 
         They cost far less together than one by one, and are kept right while the
-        policy learns from them, one after the other.
+        policy learns from them, one after the other, by what is returned.
 
         Args:
             contexts: At least one.
@@ -396,12 +396,20 @@ class Policy:
             if own or action.priority:
                 return None
 
-        def explore(scores: FloatArray) -> FloatArray:
-            self._settle(actions, scores)
-            explored = exploration.distributions(scores)
-            return floored(Chances(explored.T, 0.0), settings.floor).probabilities
+        silent = any(action.index == NO_OFFER for action in actions)
+        floor = settings.floor
 
-        return Ahead(learner.ahead(contexts), actions, explore)
+        def explore(scores: FloatArray) -> FloatArray:
+            if silent:
+                scores = scores.copy()
+                self._settle(actions, scores)
+            explored = exploration.distributions(scores)
+            return floored(Chances(explored.T, 0.0), floor).probabilities
+
+        def count(place: int) -> None:
+            self._count(actions[place])
+
+        return Ahead(learner.ahead(contexts, actions), explore, count)
 
     @property
     def learns_among(self) -> bool:
@@ -448,6 +456,10 @@ class Policy:
             )
         else:
             learner.learn(context, action, reward=reward, propensity=propensity)
+        self._count(action)
+
+    def _count(self, action: Action) -> None:
+        """Count a reward that was learned."""
         self.learned += 1
         self.outcomes[action.offer_id] = self.outcomes.get(action.offer_id, 0) + 1
 
@@ -497,45 +509,48 @@ class Ahead:
 
     Args:
         bounds: The scores of its learner there.
-        actions: What is eligible.
         explore: Makes distributions of scores.
+        count: Is told of which action, by its place, something was learned.
     """
 
     def __init__(
         self,
         bounds: BoundsAhead,
-        actions: Sequence[Action],
         explore: Callable[[FloatArray], FloatArray],
+        count: Callable[[int], None],
     ) -> None:
         self._bounds = bounds
-        self._actions = actions
         self._explore = explore
+        self._count = count
 
     def distributions(self, first: int) -> FloatArray:
-        """Return what `Policy.distribution` does, but for rounding.
+        """Return what `Policy.distribution` does, but for rounding, as far as is known.
 
         Args:
-            first: The first context that is asked about.
+            first: The first context that is asked about; never before one learned at.
 
         Returns:
-            A row for each of them, shape (n - first, n_actions).
+            A row for that context and for some of those that follow, shape (n,
+            n_actions).
 
         Raises:
             ValueError: If a score is not finite.
         """
-        scores = self._bounds.scores(self._actions, first)
-        if not np.isfinite(scores).all():
-            raise ValueError("scores must be finite")
-        return self._explore(scores)
+        return self._explore(self._bounds.scores(first))
 
-    def learned(self, action: Action, first: int) -> None:
-        """Take in what the policy has learned of an action.
+    def learn(self, place: int, at: int, reward: float) -> None:
+        """Learn as `Policy.learn` does; what comes before is not asked about again.
 
         Args:
-            action: The action.
-            first: The first context that is still to come.
+            place: Which of the actions was chosen.
+            at: In which context.
+            reward: What it earned, finite.
+
+        Raises:
+            ValueError: If `reward` or a score is not finite.
         """
-        self._bounds.learned(action, first)
+        self._bounds.learn(place, at, reward)
+        self._count(place)
 
 
 class _Saved(msgspec.Struct, array_like=True):

@@ -45,7 +45,7 @@ DEFAULT_EVALUATORS = ("completed",)
 
 _MODEL_FOLDS = 5
 _MODEL_DIM = 64
-_BLOCK = 128
+_BLOCK = 512
 _SHORT = 8
 _UPDATES_LEAST = 30
 _OBSERVED_LEAST = 0.4
@@ -426,38 +426,41 @@ class _Walker:
         self._ahead: Ahead | None = None
         self._first = self._end = 0
         self._told: FloatArray = np.empty((0, 0))
-        self._told_from = 0
+        self._from = self._until = 0
 
     def distribution(self, row: int, actions: Any) -> FloatArray:
         """Return the probability of each action that was eligible in a row."""
         del actions
-        if self._first <= row < self._end:
-            self._next = row + 1
-            told: FloatArray = self._told[row - self._told_from]
-            return told
-        sequential, self._next = row == self._next, row + 1
-        alone = self._alone or not sequential
-        return self._ask(row) if alone else self._look(row)
+        if not self._from <= row < self._until:
+            sequential = row == self._next
+            if self._alone or not sequential or not self._look(row):
+                return self._ask(row)
+        self._next = row + 1
+        told: FloatArray = self._told[row - self._from]
+        return told
 
     def _ask(self, row: int) -> FloatArray:
-        self._first = self._end = 0
+        self._ahead = None
+        self._from = self._until = 0
+        self._next = row + 1
         return self._policy.distribution(self._context(row), self._steps.actions(row))
 
-    def _look(self, row: int) -> FloatArray:
-        """Look ahead from a row on."""
-        steps = self._steps
-        count = steps.alike(row, _BLOCK)
-        if count < _SHORT:
-            return self._ask(row)
-        contexts = steps.contexts[row : row + count]
-        self._ahead = self._policy.ahead(contexts, steps.actions(row))
-        if self._ahead is None:
-            self._alone = True
-            return self._ask(row)
-        self._first, self._end = row, row + count
-        self._told, self._told_from = self._ahead.distributions(0), row
-        first: FloatArray = self._told[0]
-        return first
+    def _look(self, row: int) -> bool:
+        """Look ahead from a row on; say whether that can be done."""
+        if self._ahead is None or not self._first <= row < self._end:
+            steps = self._steps
+            if steps.alike(row, _SHORT) < _SHORT:
+                return False
+            count = steps.alike(row, _BLOCK)
+            contexts = steps.contexts[row : row + count]
+            self._ahead = self._policy.ahead(contexts, steps.actions(row))
+            if self._ahead is None:
+                self._alone = True
+                return False
+            self._first, self._end = row, row + count
+        self._told = self._ahead.distributions(row - self._first)
+        self._from, self._until = row, row + len(self._told)
+        return True
 
     def _context(self, row: int) -> Features:
         return self._steps.contexts[row]
@@ -474,6 +477,13 @@ class _Walker:
     ) -> None:
         """Learn what was earned; no evaluator here lets a reward count twice."""
         del actions, weight
+        told = self._from <= row < self._until
+        # What was told of later rows is so no more.
+        self._from = self._until = 0
+        if self._ahead is not None and told:
+            self._ahead.learn(chosen, row - self._first, reward)
+            return
+        self._ahead = None
         steps, policy = self._steps, self._policy
         among = steps.actions(row)
         policy.learn(
@@ -483,9 +493,3 @@ class _Walker:
             propensity=probability,
             among=among if policy.learns_among else (),
         )
-        if self._ahead is not None and self._first <= row < self._end:
-            after = row + 1
-            if after < self._end:
-                self._ahead.learned(among[chosen], after - self._first)
-                self._told = self._ahead.distributions(after - self._first)
-                self._told_from = after

@@ -160,7 +160,7 @@ def replay(
     """
     kept, rewards = np.zeros(len(steps)), np.zeros(len(steps))
     for row, (step, draw) in enumerate(zip(steps, _draws(seed), strict=False)):
-        chance = float(policy.distribution(step.context, step.actions)[step.chosen])
+        chance = policy.distribution(step.context, step.actions).item(step.chosen)
         rewards[row] = step.reward
         if draw < chance:
             kept[row] = 1.0
@@ -191,7 +191,7 @@ def rejection(
     kept, rewards = np.zeros(len(steps)), np.zeros(len(steps))
     violations = 0
     for row, (step, draw) in enumerate(zip(steps, _draws(seed), strict=False)):
-        chance = float(policy.distribution(step.context, step.actions)[step.chosen])
+        chance = policy.distribution(step.context, step.actions).item(step.chosen)
         rewards[row] = step.reward
         threshold = multiplier * chance / step.propensity
         violations += threshold > 1.0 + _ENOUGH
@@ -237,7 +237,7 @@ def explore_eval(
     violations, thresholds = 0, 0.0
     uniform = iter(_draws(seed) if draws is None else draws)
     for row, step in enumerate(steps):
-        chance = float(policy.distribution(step.context, step.actions)[step.chosen])
+        chance = policy.distribution(step.context, step.actions).item(step.chosen)
         weight = chance / step.propensity
         rewards[row] = step.reward
         terms[row] = weight * step.reward

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
+import numpy as np
 
 from policies.explorations.base import greedy
 from policies.model import FloatArray
@@ -62,9 +63,10 @@ class EpsilonGreedy(
         Returns:
             Each column a distribution, shape (n_actions, n).
         """
-        best = scores == scores.max(axis=0)
-        probabilities: FloatArray = best * ((1.0 - self.epsilon) / best.sum(axis=0))
-        probabilities += self.epsilon / len(scores)
+        best = scores == np.maximum.reduce(scores)
+        part = self.epsilon / len(scores)
+        shares = (1.0 - self.epsilon) / np.add.reduce(best)
+        probabilities: FloatArray = np.where(best, shares + part, part)
         return probabilities
 
     def least(self, n_actions: int, *, learned: int) -> float:

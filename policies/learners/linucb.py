@@ -7,16 +7,20 @@ from typing import Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.hashing import Hasher
 from policies.learners.base import Beliefs
 from policies.learners.bounds import usable
 from policies.learners.ridge import Ridges, RidgeState
 from policies.learners.sealing import seal, unseal
-from policies.learners.vectors import Vectors
+from policies.learners.vectors import Coming, Vectors
 from policies.model import Action, Features, FloatArray
 
 __all__ = ["BoundsAhead", "LinUCB", "LinUCBSettings"]
+
+_LOOK = 64
+"""For how many contexts scores are found ahead: each reward learned changes them."""
 
 
 class LinUCBSettings(
@@ -154,13 +158,17 @@ class LinUCB:
         bounds += mean
         return bounds
 
-    def ahead(self, contexts: Sequence[Features]) -> BoundsAhead:
+    def ahead(
+        self, contexts: Sequence[Features], actions: Sequence[Action]
+    ) -> BoundsAhead:
         """Return the scores of contexts that are still to come.
 
         Args:
             contexts: At least one.
+            actions: What is eligible at each of them, at least one, none like others.
         """
-        return BoundsAhead(self.settings, self._ridges, self._vectors.many(contexts))
+        coming = self._vectors.many(contexts)
+        return BoundsAhead(self.settings, self._ridges, coming, actions)
 
     def believe(self, context: Features, actions: Sequence[Action]) -> Beliefs:
         """Return the estimate of each action's reward, and its standard deviation.
@@ -220,48 +228,87 @@ class LinUCB:
 class BoundsAhead:
     """The scores of contexts that are still to come, while the learner learns.
 
+    They are found for a few contexts at a time: what is learned on the way changes
+    those that follow, of one action.
+
     Args:
         settings: Those of the learner.
         ridges: Its regressions.
-        X: The contexts' vectors, shape (n, dim).
+        contexts: The contexts' vectors.
+        actions: What is eligible at each of them; none stands in for another.
     """
 
-    def __init__(self, settings: LinUCBSettings, ridges: Ridges, X: FloatArray) -> None:
+    def __init__(
+        self,
+        settings: LinUCBSettings,
+        ridges: Ridges,
+        contexts: Coming,
+        actions: Sequence[Action],
+    ) -> None:
         self._settings = settings
         self._ridges = ridges
-        self._X, self._pairs = X, ridges.pairs_of(X)
-        self._bounds: FloatArray = np.empty((ridges.known, len(X)))
-        for row in range(ridges.known):
-            self._fill(row, 0)
+        self._X, self._one = contexts
+        self._room = ridges.pairs_of(self._X[:_LOOK])
+        self._pairs = self._room
+        self._actions = tuple(actions)
+        self._places_of: dict[str, list[int]] = {}
+        for place, action in enumerate(actions):
+            self._places_of.setdefault(action.name, []).append(place)
+        self._begin = self._end = 0
+        self._scores: FloatArray = np.empty((len(actions), 0))
 
-    def _fill(self, row: int, first: int) -> None:
-        """Find the scores by one regression, for contexts from `first` on."""
-        mean, variance = self._ridges.many_moments(
-            row, self._X[first:], self._pairs[first:]
+    def scores(self, first: int) -> FloatArray:
+        """Return what `LinUCB.score` does, but for rounding, for contexts to come.
+
+        Args:
+            first: The first context that is asked about; never before one learned at.
+
+        Returns:
+            Those of one context or more, from that one on, shape (n_actions, n); not
+            to be changed.
+
+        Raises:
+            ValueError: If a score is not finite.
+        """
+        if not self._begin <= first < self._end:
+            rows = self._ridges.rows_of(self._actions)
+            self._begin, self._end = first, min(first + _LOOK, len(self._X))
+            room = self._room[: self._end - first]
+            self._pairs = self._ridges.pairs_of(self._X[first : self._end], room)
+            # Actions that nothing was learned of have the prior in common.
+            known, which = np.unique(rows, return_inverse=True)
+            self._scores = self._found(known, first).take(which, axis=0)
+        return self._scores[:, first - self._begin :]
+
+    def learn(self, place: int, at: int, reward: float) -> None:
+        """Learn as `LinUCB.learn` does, and go on from the next context.
+
+        Args:
+            place: Which of the actions was chosen.
+            at: In which context.
+            reward: What it earned, finite; beyond ±1e9 it is learned as that.
+
+        Raises:
+            ValueError: If `reward` or a score is not finite.
+        """
+        name = self._actions[place].name
+        self._ridges.learn(name, self._one(at), usable(reward))
+        after = at + 1
+        if self._begin <= after < self._end:
+            found = self._found(self._ridges.row_of(name), after)
+            for same in self._places_of[name]:
+                self._scores[same, after - self._begin :] = found
+
+    def _found(self, rows: int | NDArray[np.intp], first: int) -> FloatArray:
+        """Return the scores by regressions, for contexts from `first` on."""
+        bounds, variance = self._ridges.many_moments(
+            rows, self._X[first : self._end], self._pairs[first - self._begin :]
         )
         if self._settings.noise:
             variance += self._settings.noise**2
-        bounds: FloatArray = np.sqrt(variance, out=variance)
-        bounds *= self._settings.alpha
-        bounds += mean
-        self._bounds[row, first:] = bounds
-
-    def scores(self, actions: Sequence[Action], first: int) -> FloatArray:
-        """Return what `LinUCB.score` does, but for rounding.
-
-        Args:
-            actions: At least one.
-            first: The first context that is asked about.
-
-        Returns:
-            Shape (n_actions, n - first), the caller's.
-        """
-        return self._bounds[:, first:].take(self._ridges.rows_of(actions), axis=0)
-
-    def learned(self, action: Action, first: int) -> None:
-        """Take in what was learned of an action, for contexts from `first` on."""
-        row = self._ridges.row_of(action.name)
-        if row == len(self._bounds):
-            more = np.empty((1, self._bounds.shape[1]))
-            self._bounds = np.concatenate([self._bounds, more])
-        self._fill(row, first)
+        np.sqrt(variance, variance)
+        variance *= self._settings.alpha
+        bounds += variance
+        if not np.logical_and.reduce(np.isfinite(bounds), axis=None):
+            raise ValueError("scores must be finite")
+        return bounds

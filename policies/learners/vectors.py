@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from policies.learners.bounds import FEATURE_MAX, bounded
 from policies.learners.scaling import Scaling, ScalingState
 from policies.model import Features, FeatureTable, FloatArray
 
-__all__ = ["Projection", "Vectors", "within"]
+__all__ = ["Coming", "Projection", "Vectors", "within"]
 
 
 class Projection(Protocol):
@@ -30,6 +30,18 @@ class Projection(Protocol):
             values: A finite number for each, shape (n_names,).
         """
         ...
+
+
+class Coming(NamedTuple):
+    """The vectors of contexts that are still to come.
+
+    Attributes:
+        all: Those that `Vectors.of` returns but for rounding, shape (n, dim).
+        one: Returns what `Vectors.of` does, to the last bit, by number.
+    """
+
+    all: FloatArray
+    one: Callable[[int], FloatArray]
 
 
 class Vectors:
@@ -75,14 +87,19 @@ class Vectors:
         self._latest = context, vector
         return vector
 
-    def many(self, contexts: Sequence[Features]) -> FloatArray:
-        """Return the vectors of contexts, shape (n, dim)."""
+    def many(self, contexts: Sequence[Features]) -> Coming:
+        """Return the vectors of contexts."""
         projection = self._projection
         if isinstance(projection, Hasher) and self._scaling is None:
             table = contexts.table() if isinstance(contexts, FeatureTable) else None
             if table is not None:
-                return projection.spread_many(table.names, _all_within(table.values))
-        return np.array([self.of(context) for context in contexts])
+                names, values = table.names, _all_within(table.values)
+                return Coming(
+                    projection.spread_many(names, values),
+                    lambda at: projection.spread(names, values[at]),
+                )
+        found = np.array([self.of(context) for context in contexts])
+        return Coming(found, found.__getitem__)
 
     def learn(self, context: Features) -> FloatArray:
         """Return a context's vector once its values are part of what is usual."""

@@ -123,3 +123,26 @@ def test_what_is_out_of_range_is_refused_with_its_range(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         LinUCBSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_scores_ahead_are_those_of_one_by_one_while_rewards_are_learned() -> None:
+    rng = np.random.default_rng(7)
+    contexts = [
+        tuple([(f"x{at}", float(value)) for at, value in enumerate(row)])
+        for row in rng.standard_normal((150, 4))
+    ]
+    names = ("tea", "jam", "tea")  # Two of one name share what is learned of it.
+    actions = [Action(at, name, "c", "p", ()) for at, name in enumerate(names, 1)]
+    settings = LinUCBSettings(dim=8, alpha=1.0, noise=0.5)
+    ahead, alone = LinUCB(settings), LinUCB(settings)
+    bounds = ahead.ahead(contexts, actions)
+
+    for at, context in enumerate(contexts):
+        told = bounds.scores(at)[:, 0]
+
+        np.testing.assert_allclose(told, alone.score(context, actions), rtol=1e-12)
+        if at % 3:
+            place, reward = at % len(actions), float(rng.standard_normal())
+            bounds.learn(place, at, reward)
+            alone.learn(context, actions[place], reward=reward, propensity=1.0)
+    assert ahead.save() == alone.save()
