@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from policies import gates
@@ -479,9 +479,7 @@ def test_a_gate_of_a_scope_is_made_of_nothing_else(kind: type[Gate]) -> None:
 def test_every_gate_rules_something_out_at_some_moment() -> None:
     found: set[type[Gate]] = set()
 
-    @settings(
-        derandomize=True, database=None, max_examples=400, phases=[Phase.generate]
-    )
+    @settings(deadline=None, database=None, max_examples=200, phases=[Phase.generate])
     @given(moment=moments)
     def look(moment: When) -> None:
         situation = moment.situation()
@@ -489,7 +487,11 @@ def test_every_gate_rules_something_out_at_some_moment() -> None:
             if type(made.gate) not in found and asked(made, situation) is not None:
                 found.add(type(made.gate))
 
-    look()
+    # Some are seldom: which moments come depends on numbers in the code, too.
+    for number in range(20):
+        seed(number)(look)()
+        if found >= set(GATES):
+            break
     assert set(GATES) - found == set()
 
 
