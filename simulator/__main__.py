@@ -1007,6 +1007,9 @@ def convert(  # noqa: PLR0917 - the options of a command
         _out.print(f"Left out: {count:,} {reason}")
     for message in result.first[:_SHOWN_MAX]:
         _out.print(f"  {message}", soft_wrap=True)
+    if result.without:
+        without = ", ".join(result.without)
+        _out.print(f"Not in it, as {result.format} has no place for it: {without}")
     _write(json, result)
 
 

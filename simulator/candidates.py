@@ -269,6 +269,7 @@ class _Making:
                     Path(path),
                     options,
                     trained=not self._training.apart,
+                    literal=getattr(self._source, "literal", frozenset()),
                 )
 
     def _fixed(self, name: str, offer_id: str) -> Target:

@@ -30,6 +30,7 @@ from simulator.partition import Runner, runner_of
 from simulator.surveying import REWARD, Survey, column_of, moments_of, survey
 from simulator.tallying import UNSEEN, By, Plan, Tally, tally
 from simulator.targets import Target
+from simulator.workspaces import Workspaces
 
 __all__ = [
     "DEFAULT_ESTIMATORS",
@@ -211,6 +212,7 @@ class _Judging:
             watcher=self._watcher,
             offers=found.offers,
         )
+        self._check_models(asked)
         notes, doubts = _notes(found)
         plan = self._plan(found, asked)
         modelled = [name for name in question.estimators if _needs_model(name)]
@@ -229,6 +231,17 @@ class _Judging:
         unread, unsure = _left_out(self._source, found.decisions)
         notes, doubts = (*notes, *unread), (*doubts, *unsure)
         return Judged(self._source, question, found, asked, plan, summed, notes, doubts)
+
+    def _check_models(self, asked: Sequence[Target]) -> None:
+        """Refuse models of others that know nothing of what is in the log."""
+        models = [target for target in asked if isinstance(target, Workspaces)]
+        if not models:
+            return
+        parts = self._read("looking at models", rewarded=True)
+        part = next((part for part in parts if len(part)), None)
+        if part is not None:
+            for model in models:
+                model.refuse_ignorance(Batch(part))
 
     # --- Reading ------------------------------------------------------------------
 
