@@ -29,7 +29,7 @@ from simulator.judging import DEFAULT_ESTIMATORS, FOLDS, Judged, Question, judge
 from simulator.logs import Watcher
 from simulator.surveying import REWARD
 from simulator.tallying import MEAN, Cell, Whole, window_of
-from simulator.targets import Target
+from simulator.targets import Column, Target
 
 __all__ = [
     "POLICIES",
@@ -361,7 +361,7 @@ def evaluation_of(judged: Judged) -> Evaluation:
         policies=subjects,
         values=values,
         quantiles=tuple(estimating.quantiles(subjects)),
-        notes=judged.notes,
+        notes=(*judged.notes, *estimating.left_out()),
     )
 
 
@@ -421,6 +421,37 @@ class _Estimating:
             if name in sums.names or (whole and self._has(cell, name))
         ]
         yield from found or ["snips"]
+
+    def left_out(self) -> Iterator[str]:
+        """Yield by what a policy was asked to be judged, and is not, and why."""
+        objective = self._question.objectives[0]
+        for at, target in enumerate(self._judged.targets):
+            cell = Cell(at, objective)
+            names = list(self._names(cell))
+            missing = [
+                name
+                for name in self._question.estimators
+                if name not in names and not self._is_told(name)
+            ]
+            if names == [MEAN] or not missing:
+                continue
+            needs = "needs" if len(missing) == 1 else "need"
+            what = "what the log does not have"
+            if isinstance(target, Column):
+                what = (
+                    "the probability of every eligible action, and a column has only"
+                    " that of the chosen one"
+                )
+            yield (
+                f"{', '.join(missing)} {needs} {what}: {target.name} is judged by"
+                f" {', '.join(names)}"
+            )
+
+    def _is_told(self, name: str) -> bool:
+        """Say whether it is known already that nobody is judged by an estimator."""
+        needs = ESTIMATORS[name.partition("@")[0]].needs
+        modelled = any(need.endswith("_values") for need in needs)
+        return modelled and self._plan.model is None
 
     def _has(self, cell: Cell, name: str) -> bool:
         """Say whether an estimator that looks at all rows has what it needs."""

@@ -35,6 +35,7 @@ from simulator.workspaces import Workspaces
 __all__ = [
     "DEFAULT_ESTIMATORS",
     "FOLDS",
+    "INTERVALS",
     "Judged",
     "Question",
     "QuestionError",
@@ -47,6 +48,11 @@ DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 
 FOLDS = 5
 """Into how many parts users fall where nothing is asked for."""
+
+_IN_ORDER = "sequence"
+
+INTERVALS = tuple(kind for kind in KINDS if kind != _IN_ORDER)
+"""Which kinds of interval there are for what parts of a log add up to."""
 
 _MODEL_FOLDS = 5
 _MODEL_DIM = 64
@@ -71,7 +77,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         by: What to cut the log by: `segment`, `day`, `week`, `logger`.
         quantiles: Which quantiles of what is earned to tell, each above 0, below 1.
         confidence: How often an interval is to hold the true value, above 0, below 1.
-        interval: Which kind of interval, of `policies.intervals.KINDS`.
+        interval: Which kind of interval, of `INTERVALS`.
         split: Which part of the users to judge by; by all of them without it.
         train_until: Policies that learn from the log learn what was decided before, and
             are judged by what was decided after: a date, a date and time (UTC), or a
@@ -96,7 +102,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.estimators:
             _check_estimator(name)
         _among("by", self.by, _GROUPS)
-        _among("interval", (self.interval,), tuple(KINDS))
+        if self.interval == _IN_ORDER:
+            raise QuestionError(
+                "interval sequence needs all decisions in their order, and a log is"
+                " read in parts that add up: always_valid holds as often as it is"
+                " looked at, too"
+            )
+        _among("interval", (self.interval,), INTERVALS)
         if not self.estimators or not self.objectives:
             raise QuestionError("name at least one estimator and one objective")
         if not 0.0 < self.confidence < 1.0:
@@ -253,6 +265,14 @@ class _Judging:
         for part in self._watched(doing):
             keep = part.rewarded if rewarded else np.ones(len(part), dtype=bool)
             if split is not None:
+                if len(part) and not len(part.splits):
+                    raise LogError(
+                        self._source.path,
+                        f"nothing says whom its decisions are for, so that the split"
+                        f" {split} cannot be told apart; a log has splits where"
+                        " [policy.split] in the server's settings makes them, and"
+                        " Parquet and CSV keep them",
+                    )
                 keep &= np.array(part.splits, dtype=object) == split
             if self._until_ms is not None and not all_times:
                 keep &= part.times_ms >= self._until_ms

@@ -23,6 +23,7 @@ from simulator import (
     ClusterError,
     Evaluation,
     Feedback,
+    LogError,
     Parts,
     Question,
     QuestionError,
@@ -241,6 +242,7 @@ def test_an_evaluation_is_json_that_says_all_a_report_needs(log: Feedback) -> No
         ({"estimators": ["ips@auto"]}, "nothing to choose"),
         ({"by": ["moon"]}, "no by 'moon': segment, day, week, logger"),
         ({"interval": "sure"}, "no interval 'sure': default"),
+        ({"interval": "sequence"}, "in their order.*: always_valid holds"),
         ({"confidence": 1.0}, "confidence must be above 0, below 1, not 1.0"),
         ({"quantiles": [0.0]}, "a quantile must be above 0, below 1, not 0.0"),
         ({"folds": 1}, "folds must be 0 or 2 to 20, not 1"),
@@ -270,6 +272,32 @@ def test_a_policy_that_a_log_does_not_have_is_refused(
 ) -> None:
     with pytest.raises(TargetError, match=told):
         evaluate(log, [policy])
+
+
+def test_a_split_of_a_log_without_splits_is_refused(log: Feedback) -> None:
+    assert not log.splits
+
+    with pytest.raises(LogError, match="the split eval cannot be told apart"):
+        evaluate(log, ["uniform"], split="eval")
+
+
+def test_an_estimator_that_a_column_is_not_enough_for_is_told(log: Feedback) -> None:
+    names = ["best=column:best", "uniform", "logged"]
+
+    told = evaluate(log, names, estimators=["dr", "dm", "ips"]).notes
+    alone = evaluate(log, ["column:best"], estimators=["dr"])
+
+    said = [note for note in told if "needs" in note or "need " in note]
+    wanted = (
+        "dr, dm need the probability of every eligible action, and a column has only"
+        " that of the chosen one: best is judged by ips"
+    )
+    assert said == [wanted]
+    assert alone.notes[-1].endswith(
+        "that of the chosen one: column:best is judged by snips"
+    )
+    assert {value.estimator for value in alone.values} == {"snips"}
+    assert not evaluate(log, ["column:best"], estimators=["snips"]).notes
 
 
 def test_two_policies_of_one_name_are_refused(log: Feedback) -> None:
