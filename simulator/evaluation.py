@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,8 +24,9 @@ from policies.estimators.tuning import tune_by_slope
 from policies.intervals import Estimate, Kind, Sums, estimate_sums
 from policies.model import Split
 from policies.overlap import Verdict, worse
+from simulator.candidates import Policies
 from simulator.judging import DEFAULT_ESTIMATORS, FOLDS, Judged, Question, judge
-from simulator.logs import Watcher
+from simulator.logs import AnyLog, Watcher
 from simulator.surveying import REWARD
 from simulator.tallying import MEAN, Cell, Whole, window_of
 from simulator.targets import Column, Target
@@ -290,8 +290,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def evaluate(
-    log: Any,
-    policies: Sequence[str] = POLICIES,
+    log: AnyLog,
+    policies: Policies = POLICIES,
     *,
     estimators: Sequence[str] = DEFAULT_ESTIMATORS,
     objectives: Sequence[str] = (REWARD,),
@@ -310,7 +310,9 @@ def evaluate(
     Args:
         log: A path, a URL, or anything else that `simulator.logs.open_log` opens.
         policies: What to evaluate, each one of `simulator.candidates.CHOICES`, or
-            `NAME=` and that.
+            `NAME=` and that. As a mapping, by its name each of these, or a function
+            that gets a part of the log (`Feedback`) and returns the probability of
+            each entry of its `actions`.
         estimators: As of `Question`; likewise the arguments up to `folds`.
         objectives: What is earned.
         by: What to cut the log by.

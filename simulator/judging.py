@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,9 +22,9 @@ from policies.model import FloatArray, Split
 from policies.reward_model import Moments, RewardModel
 from simulator.balancing import Balancing, Sampled, sampled
 from simulator.batches import Batch
-from simulator.candidates import Candidate, Training, candidates, targets
+from simulator.candidates import Candidate, Policies, Training, candidates, targets
 from simulator.feedback import Feedback
-from simulator.logs import Log, LogError, Source, Watcher, open_log
+from simulator.logs import AnyLog, Log, LogError, Source, Watcher, open_log
 from simulator.memory import Parts
 from simulator.partition import Runner, runner_of
 from simulator.surveying import REWARD, Survey, column_of, moments_of, survey
@@ -149,8 +149,8 @@ class Judged(NamedTuple):
 
 
 def judge(
-    log: Any,
-    policies: Sequence[str],
+    log: AnyLog,
+    policies: Policies,
     question: Question,
     *,
     dask: str | None = None,
@@ -175,7 +175,7 @@ def judge(
 
 
 @contextmanager
-def opened(log: Any) -> Iterator[Source]:
+def opened(log: AnyLog) -> Iterator[Source]:
     """Open a log, and close it, unless somebody else has opened it.
 
     Args:

@@ -19,6 +19,7 @@ import pytest
 from vowpalwabbit import Workspace
 
 from policies.estimators import ESTIMATORS
+from policies.model import FloatArray
 from simulator import (
     ClusterError,
     Evaluation,
@@ -29,6 +30,7 @@ from simulator import (
     QuestionError,
     TargetError,
     Value,
+    compare,
     evaluate,
     open_log,
 )
@@ -298,6 +300,42 @@ def test_an_estimator_that_a_column_is_not_enough_for_is_told(log: Feedback) -> 
     )
     assert {value.estimator for value in alone.values} == {"snips"}
     assert not evaluate(log, ["column:best"], estimators=["snips"]).notes
+
+
+def test_a_policy_of_ones_own_is_judged_as_what_it_does(log: Feedback) -> None:
+    # Given a function that chooses as another policy does
+    def jam(part: Feedback) -> FloatArray:
+        offers = [part.vocabulary[place].offer_id for place in part.actions]
+        return np.array([float(offer == "jam") for offer in offers])
+
+    # When both are asked about
+    result = evaluate(log, {"mine": jam, "other": "fixed:jam"})
+    compared = compare(log, {"mine": jam, "as it was": "logged"})
+
+    # Then they are judged alike
+    for name in ("ips", "snips", "dr"):
+        mine, other = result.of("mine", name), result.of("other", name)
+        assert msgspec.structs.replace(mine, policy="other") == other
+    assert result.policies[0].about == "as the function jam says"
+    assert compared.over == "mine"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (lambda part: np.full(len(part.actions), 0.3), "row 1 they sum to 1.2"),
+        (lambda part: np.full(len(part.actions), 1.3), r"in \[0, 1\]: row 1 has 1.3"),
+        (lambda part: np.full(len(part.actions), np.nan), "row 1 has nan"),
+        (lambda part: np.ones(len(part)), "one probability for each of the"),
+        (lambda _: "tea", "policy mine: could not convert"),
+        (7, "a name or a function of a part of a log, not int"),
+    ],
+)
+def test_a_policy_of_ones_own_that_says_no_probabilities_is_refused(
+    log: Feedback, said: Any, told: str
+) -> None:
+    with pytest.raises(TargetError, match=told):
+        evaluate(log, {"mine": said})
 
 
 def test_two_policies_of_one_name_are_refused(log: Feedback) -> None:
