@@ -18,7 +18,6 @@ from rich.table import Table
 from policies.comparison import GateSettings
 from policies.errors import OpportuneError
 from policies.estimators import ESTIMATORS
-from policies.intervals import KINDS
 from policies.model import Split
 from policies.overlap import Verdict
 from simulator.candidates import CHOICES
@@ -30,7 +29,7 @@ from simulator.evaluation import POLICIES, Evaluation
 from simulator.evaluation import evaluate as evaluate_log
 from simulator.gating import Gating
 from simulator.gating import gates as ask_gates
-from simulator.judging import DEFAULT_ESTIMATORS, FOLDS
+from simulator.judging import DEFAULT_ESTIMATORS, FOLDS, INTERVALS
 from simulator.logs import (
     Format,
     Log,
@@ -178,7 +177,7 @@ ConfidenceOption = Annotated[
 ]
 IntervalOption = Annotated[
     str,
-    typer.Option(help=f"Which kind of interval: {', '.join(KINDS)}."),
+    typer.Option(help=f"Which kind of interval: {', '.join(INTERVALS)}."),
 ]
 SplitOption = Annotated[
     Split | None,
@@ -1007,6 +1006,9 @@ def convert(  # noqa: PLR0917 - the options of a command
         _out.print(f"Left out: {count:,} {reason}")
     for message in result.first[:_SHOWN_MAX]:
         _out.print(f"  {message}", soft_wrap=True)
+    if result.without:
+        without = ", ".join(result.without)
+        _out.print(f"Not in it, as {result.format} has no place for it: {without}")
     _write(json, result)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,8 @@ from simulator.targets import (
     Frozen,
     Learned,
     Logged,
+    Own,
+    Shares,
     Target,
     TargetError,
     Uniform,
@@ -32,7 +34,15 @@ from simulator.targets import (
 )
 from simulator.workspaces import Workspaces
 
-__all__ = ["CHOICES", "Candidate", "Training", "candidates", "policy_of", "targets"]
+__all__ = [
+    "CHOICES",
+    "Candidate",
+    "Policies",
+    "Training",
+    "candidates",
+    "policy_of",
+    "targets",
+]
 
 CHOICES = (
     "logged, uniform, latest, greedy, no_levers, fixed:OFFER_ID, fixed:no_offer,"
@@ -55,12 +65,14 @@ class Candidate(NamedTuple):
         what: What it is: a word of `CHOICES` or a path.
         settings: Of a settings file, its policy.
         exported: Of an exported model, that.
+        shares: Of a function, that.
     """
 
     name: str
     what: str
     settings: PolicySettings | None = None
     exported: Exported | None = None
+    shares: Shares | None = None
 
     @property
     def column(self) -> str:
@@ -115,18 +127,27 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
         return self.frozen or self.until_ms is not None
 
 
-def candidates(names: Sequence[str]) -> list[Candidate]:
+Policies: TypeAlias = Sequence[str] | Mapping[str, str | Shares]
+"""Policies to ask: what each is, or by the name of each what it is or a function."""
+
+
+def candidates(names: Policies) -> list[Candidate]:
     """Read what people call policies, before any work.
 
     Args:
-        names: Each one of `CHOICES`, or `NAME=` and that.
+        names: Each one of `CHOICES`, or `NAME=` and that; or by its name each one of
+            `CHOICES`, or a function that says the probability of each eligible action
+            of a part.
 
     Raises:
         TargetError: If there is no such policy, or one name for two.
     """
     if not names:
         raise TargetError(f"name a policy: {CHOICES}")
-    found = [_candidate(name) for name in dict.fromkeys(names)]
+    if isinstance(names, Mapping):
+        found = [_named(name, what) for name, what in names.items()]
+    else:
+        found = [_candidate(name) for name in dict.fromkeys(names)]
     called = [each.name for each in found]
     twice = sorted({name for name in called if called.count(name) > 1})
     if twice:
@@ -134,7 +155,23 @@ def candidates(names: Sequence[str]) -> list[Candidate]:
     return found
 
 
+def _named(name: str, what: str | Shares) -> Candidate:
+    if isinstance(what, str):
+        return _candidate(what)._replace(name=name)
+    if not callable(what):
+        raise TargetError(
+            f"policy {name} must be a name or a function of a part of a log, not"
+            f" {type(what).__name__}"
+        )
+    return Candidate(name, "", shares=what)
+
+
 def _candidate(text: str) -> Candidate:
+    if not isinstance(text, str):
+        raise TargetError(
+            "a policy of one's own needs a name: give a mapping of names, as in"
+            f" {{'mine': ...}}, not {type(text).__name__}"
+        )
     name, _, what = text.partition("=")
     if not what or not name.replace("-", "_").isidentifier():
         name = what = text
@@ -240,7 +277,10 @@ class _Making:
         self._offers = offers
 
     def made(self, candidate: Candidate) -> Target | _Pupil:
-        name, what, settings, exported = candidate
+        name, what, settings, exported, shares = candidate
+        if shares is not None:
+            called = getattr(shares, "__name__", type(shares).__name__)
+            return Own(name, f"as the function {called} says", shares)
         if settings is not None:
             return self._pupil(name, f"[policy] of {what}", settings)
         if exported is not None:
@@ -269,6 +309,7 @@ class _Making:
                     Path(path),
                     options,
                     trained=not self._training.apart,
+                    literal=getattr(self._source, "literal", frozenset()),
                 )
 
     def _fixed(self, name: str, offer_id: str) -> Target:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -19,7 +19,7 @@ from policies.estimators import Terms
 from policies.intervals import Estimate, Sums
 from policies.model import Split
 from policies.overlap import Verdict, worse
-from simulator.candidates import candidates
+from simulator.candidates import Policies, candidates
 from simulator.evaluation import Evaluation, evaluation_of, worst_of
 from simulator.judging import (
     DEFAULT_ESTIMATORS,
@@ -29,7 +29,7 @@ from simulator.judging import (
     QuestionError,
     judge,
 )
-from simulator.logs import Watcher
+from simulator.logs import AnyLog, Watcher
 from simulator.surveying import REWARD
 from simulator.tallying import Cell
 
@@ -123,8 +123,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(
-    log: Any,
-    policies: Sequence[str],
+    log: AnyLog,
+    policies: Policies,
     *,
     over: str | None = None,
     daily: bool = False,

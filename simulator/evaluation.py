@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,11 +24,12 @@ from policies.estimators.tuning import tune_by_slope
 from policies.intervals import Estimate, Kind, Sums, estimate_sums
 from policies.model import Split
 from policies.overlap import Verdict, worse
+from simulator.candidates import Policies
 from simulator.judging import DEFAULT_ESTIMATORS, FOLDS, Judged, Question, judge
-from simulator.logs import Watcher
+from simulator.logs import AnyLog, Watcher
 from simulator.surveying import REWARD
 from simulator.tallying import MEAN, Cell, Whole, window_of
-from simulator.targets import Target
+from simulator.targets import Column, Target
 
 __all__ = [
     "POLICIES",
@@ -290,8 +290,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def evaluate(
-    log: Any,
-    policies: Sequence[str] = POLICIES,
+    log: AnyLog,
+    policies: Policies = POLICIES,
     *,
     estimators: Sequence[str] = DEFAULT_ESTIMATORS,
     objectives: Sequence[str] = (REWARD,),
@@ -310,7 +310,9 @@ def evaluate(
     Args:
         log: A path, a URL, or anything else that `simulator.logs.open_log` opens.
         policies: What to evaluate, each one of `simulator.candidates.CHOICES`, or
-            `NAME=` and that.
+            `NAME=` and that. As a mapping, by its name each of these, or a function
+            that gets a part of the log (`Feedback`) and returns the probability of
+            each entry of its `actions`.
         estimators: As of `Question`; likewise the arguments up to `folds`.
         objectives: What is earned.
         by: What to cut the log by.
@@ -361,7 +363,7 @@ def evaluation_of(judged: Judged) -> Evaluation:
         policies=subjects,
         values=values,
         quantiles=tuple(estimating.quantiles(values)),
-        notes=judged.notes,
+        notes=(*judged.notes, *estimating.left_out()),
     )
 
 
@@ -421,6 +423,37 @@ class _Estimating:
             if name in sums.names or (whole and self._has(cell, name))
         ]
         yield from found or ["snips"]
+
+    def left_out(self) -> Iterator[str]:
+        """Yield by what a policy was asked to be judged, and is not, and why."""
+        objective = self._question.objectives[0]
+        for at, target in enumerate(self._judged.targets):
+            cell = Cell(at, objective)
+            names = list(self._names(cell))
+            missing = [
+                name
+                for name in self._question.estimators
+                if name not in names and not self._is_told(name)
+            ]
+            if names == [MEAN] or not missing:
+                continue
+            needs = "needs" if len(missing) == 1 else "need"
+            what = "what the log does not have"
+            if isinstance(target, Column):
+                what = (
+                    "the probability of every eligible action, and a column has only"
+                    " that of the chosen one"
+                )
+            yield (
+                f"{', '.join(missing)} {needs} {what}: {target.name} is judged by"
+                f" {', '.join(names)}"
+            )
+
+    def _is_told(self, name: str) -> bool:
+        """Say whether it is known already that nobody is judged by an estimator."""
+        needs = ESTIMATORS[name.partition("@")[0]].needs
+        modelled = any(need.endswith("_values") for need in needs)
+        return modelled and self._plan.model is None
 
     def _has(self, cell: Cell, name: str) -> bool:
         """Say whether an estimator that looks at all rows has what it needs."""

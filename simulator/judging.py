@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,18 +22,20 @@ from policies.model import FloatArray, Split
 from policies.reward_model import Moments, RewardModel
 from simulator.balancing import Balancing, Sampled, sampled
 from simulator.batches import Batch
-from simulator.candidates import Candidate, Training, candidates, targets
+from simulator.candidates import Candidate, Policies, Training, candidates, targets
 from simulator.feedback import Feedback
-from simulator.logs import Log, LogError, Source, Watcher, open_log
+from simulator.logs import AnyLog, Log, LogError, Source, Watcher, open_log
 from simulator.memory import Parts
 from simulator.partition import Runner, runner_of
 from simulator.surveying import REWARD, Survey, column_of, moments_of, survey
 from simulator.tallying import UNSEEN, By, Plan, Tally, tally
 from simulator.targets import Target
+from simulator.workspaces import Workspaces
 
 __all__ = [
     "DEFAULT_ESTIMATORS",
     "FOLDS",
+    "INTERVALS",
     "Judged",
     "Question",
     "QuestionError",
@@ -46,6 +48,11 @@ DEFAULT_ESTIMATORS = ("ips", "snips", "dr")
 
 FOLDS = 5
 """Into how many parts users fall where nothing is asked for."""
+
+_IN_ORDER = "sequence"
+
+INTERVALS = tuple(kind for kind in KINDS if kind != _IN_ORDER)
+"""Which kinds of interval there are for what parts of a log add up to."""
 
 _MODEL_FOLDS = 5
 _MODEL_DIM = 64
@@ -72,7 +79,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         by: What to cut the log by: `segment`, `day`, `week`, `logger`.
         quantiles: Which quantiles of what is earned to tell, each above 0, below 1.
         confidence: How often an interval is to hold the true value, above 0, below 1.
-        interval: Which kind of interval, of `policies.intervals.KINDS`.
+        interval: Which kind of interval, of `INTERVALS`.
         split: Which part of the users to judge by; by all of them without it.
         train_until: Policies that learn from the log learn what was decided before, and
             are judged by what was decided after: a date, a date and time (UTC), or a
@@ -97,7 +104,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.estimators:
             _check_estimator(name)
         _among("by", self.by, _GROUPS)
-        _among("interval", (self.interval,), tuple(KINDS))
+        if self.interval == _IN_ORDER:
+            raise QuestionError(
+                "interval sequence needs all decisions in their order, and a log is"
+                " read in parts that add up: always_valid holds as often as it is"
+                " looked at, too"
+            )
+        _among("interval", (self.interval,), INTERVALS)
         if not self.estimators or not self.objectives:
             raise QuestionError("name at least one estimator and one objective")
         if not 0.0 < self.confidence < 1.0:
@@ -138,8 +151,8 @@ class Judged(NamedTuple):
 
 
 def judge(
-    log: Any,
-    policies: Sequence[str],
+    log: AnyLog,
+    policies: Policies,
     question: Question,
     *,
     dask: str | None = None,
@@ -164,7 +177,7 @@ def judge(
 
 
 @contextmanager
-def opened(log: Any) -> Iterator[Source]:
+def opened(log: AnyLog) -> Iterator[Source]:
     """Open a log, and close it, unless somebody else has opened it.
 
     Args:
@@ -213,6 +226,7 @@ class _Judging:
             watcher=self._watcher,
             offers=found.offers,
         )
+        self._check_models(asked)
         notes, doubts = _notes(found)
         plan = self._plan(found, asked)
         modelled = [name for name in question.estimators if _needs_model(name)]
@@ -232,6 +246,17 @@ class _Judging:
         notes, doubts = (*notes, *unread), (*doubts, *unsure)
         return Judged(self._source, question, found, asked, plan, summed, notes, doubts)
 
+    def _check_models(self, asked: Sequence[Target]) -> None:
+        """Refuse models of others that know nothing of what is in the log."""
+        models = [target for target in asked if isinstance(target, Workspaces)]
+        if not models:
+            return
+        parts = self._read("looking at models", rewarded=True)
+        part = next((part for part in parts if len(part)), None)
+        if part is not None:
+            for model in models:
+                model.refuse_ignorance(Batch(part))
+
     # --- Reading ------------------------------------------------------------------
 
     def _read(
@@ -242,6 +267,14 @@ class _Judging:
         for part in self._watched(doing):
             keep = part.rewarded if rewarded else np.ones(len(part), dtype=bool)
             if split is not None:
+                if len(part) and not len(part.splits):
+                    raise LogError(
+                        self._source.path,
+                        f"nothing says whom its decisions are for, so that the split"
+                        f" {split} cannot be told apart; a log has splits where"
+                        " [policy.split] in the server's settings makes them, and"
+                        " Parquet and CSV keep them",
+                    )
                 keep &= np.array(part.splits, dtype=object) == split
             if self._until_ms is not None and not all_times:
                 keep &= part.times_ms >= self._until_ms

@@ -21,7 +21,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,7 +33,7 @@ from policies.model import FloatArray
 from policies.specs import CatalogueSpec, OfferSpec
 from simulator.gathering import Adoption, Count, Gap, Gathering, Limit, Reach, Sample
 from simulator.judging import opened
-from simulator.logs import Log, Watcher
+from simulator.logs import AnyLog, Log, Watcher
 from simulator.logs.served import ServedReader
 from simulator.rehearsing import last_catalogue
 from simulator.remedies import key_of
@@ -226,7 +226,7 @@ class Opportunities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def opportunities(
-    log: Any,
+    log: AnyLog,
     settings: OpportunitySettings | None = None,
     *,
     watcher: Watcher | None = None,

@@ -8,7 +8,7 @@ slots may depend on each other; `policies.estimators.slates` say what they assum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ from simulator.batches import Batch
 from simulator.candidates import Training, candidates, targets
 from simulator.feedback import Feedback, joined
 from simulator.judging import FOLDS, QuestionError, opened
-from simulator.logs import LogError, Source, Watcher
+from simulator.logs import AnyLog, LogError, Source, Watcher
 from simulator.surveying import REWARD, column_of, contexts_of, survey
 from simulator.tallying import UNSEEN
 from simulator.targets import Target
@@ -94,7 +94,7 @@ class _Calls(NamedTuple):
 
 
 def evaluate_slates(
-    log: Any,
+    log: AnyLog,
     policies: Sequence[str],
     *,
     estimators: Sequence[str] = SLATE_ESTIMATORS,

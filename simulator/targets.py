@@ -17,6 +17,7 @@ from policies.errors import OpportuneError
 from policies.model import Action, Features, FloatArray
 from policies.policy import Policy, PolicySettings
 from simulator.batches import Batch
+from simulator.feedback import Feedback
 
 __all__ = [
     "Answer",
@@ -25,6 +26,8 @@ __all__ = [
     "Frozen",
     "Learned",
     "Logged",
+    "Own",
+    "Shares",
     "Target",
     "TargetError",
     "Uniform",
@@ -33,6 +36,11 @@ __all__ = [
 ]
 
 _REMEMBERED_MAX = 65_536
+
+_SUM_OFF_MAX = 1e-6
+
+Shares = Callable[[Feedback], FloatArray]
+"""A policy of one's own: of a part of a log the probability of each eligible action."""
 
 Distribution = Callable[[Features, Sequence[Action]], FloatArray]
 
@@ -215,6 +223,56 @@ class Column(_Base):
                 f" {part.positions[row]} has {taken[row]}"
             )
         return Answer(taken, None)
+
+
+class Own(_Base):
+    """A policy that is a function of a part of a log.
+
+    Args:
+        name: As for every target.
+        about: As for every target.
+        shares: Says its probability of each entry of the part's `actions`. On a
+            cluster it must be one that can be pickled.
+    """
+
+    def __init__(self, name: str, about: str, shares: Shares) -> None:
+        super().__init__(name, about)
+        self._shares = shares
+
+    def answer(self, batch: Batch) -> Answer:
+        """Say what it would have done.
+
+        Raises:
+            TargetError: If what it says are no probabilities of the eligible actions.
+        """
+        batch.demand_actions()
+        part = batch.feedback
+        try:
+            said = np.array(self._shares(part), dtype=float)
+        except (TypeError, ValueError) as error:
+            raise TargetError(f"policy {self.name}: {error}") from error
+        if said.shape != part.actions.shape:
+            raise TargetError(
+                f"policy {self.name} must say one probability for each of the"
+                f" {len(part.actions)} entries of actions, not {said.shape}"
+            )
+        sums = batch.totals(said)
+        wrong = ~((said >= 0.0) & (said <= 1.0 + _SUM_OFF_MAX))
+        rows = batch.rows[wrong] if wrong.any() else np.empty(0, np.intp)
+        off = np.flatnonzero(~(np.abs(sums - 1.0) <= _SUM_OFF_MAX))
+        if len(rows):
+            raise TargetError(
+                f"policy {self.name} must say probabilities in [0, 1]: row"
+                f" {part.positions[rows[0]]} has {said[wrong][0]:g}"
+            )
+        if len(off):
+            raise TargetError(
+                f"policy {self.name}: its probabilities of the eligible actions must"
+                f" sum to 1: in row {part.positions[off[0]]} they sum to"
+                f" {sums[off[0]]:g}"
+            )
+        said = np.minimum(said, 1.0)
+        return Answer(said[batch.at], said)
 
 
 class _Kept:

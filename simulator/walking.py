@@ -34,7 +34,7 @@ from simulator.batches import Batch
 from simulator.candidates import candidates
 from simulator.feedback import Feedback, joined
 from simulator.judging import QuestionError, opened
-from simulator.logs import LogError, Source, Watcher
+from simulator.logs import AnyLog, LogError, Source, Watcher
 from simulator.surveying import contexts_of, moments_of
 from simulator.targets import TargetError
 
@@ -170,7 +170,7 @@ _MODELLED = frozenset(["completed", "dr_ns"])
 
 
 def walk(
-    log: Any,
+    log: AnyLog,
     policies: Sequence[str],
     *,
     evaluators: Sequence[str] = DEFAULT_EVALUATORS,

@@ -7,25 +7,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
 from vowpalwabbit import PredictionType, Workspace
 
 from policies.model import Action, Features, FloatArray
 from simulator.batches import Batch
+from simulator.logs.naming import nested
 from simulator.targets import Answer, TargetError, ask
 
 __all__ = ["Workspaces"]
 
 _REMEMBERED_MAX = 65_536
-_APART = str.maketrans({" ": "_", "\t": "_", "\n": "_", "|": "_", ":": "_"})
 
 
 class Workspaces:
     """A model of `--cb_explore_adf`, which chooses by its shares, or of `--cb_adf`.
 
-    The latter chooses what costs the least. Features are written as Vowpal Wabbit reads
-    them from JSON: those of the namespace `User` are called `User^NAME` in a log, and a
-    category is its name and its value in one.
+    The latter chooses what costs the least. It is given the JSON that `convert` writes
+    of the same decision, so that it knows each feature by the name that it would read
+    there: those of the namespace `User` are called `User^NAME` in a log, and a category
+    `NAME=TEXT`.
 
     Args:
         name: As for every target.
@@ -33,6 +35,7 @@ class Workspaces:
         path: The file of the model.
         options: Further options of its command line.
         trained: Whether it may have learned from rewards that it is judged by.
+        literal: The features that look like categories, and were read as they are.
 
     Raises:
         TargetError: If it cannot be loaded, or predicts something else.
@@ -48,6 +51,7 @@ class Workspaces:
         options: str = "",
         *,
         trained: bool = False,
+        literal: frozenset[str] = frozenset(),
     ) -> None:
         self.name = name
         self.about = about
@@ -55,6 +59,7 @@ class Workspaces:
         self._file = path.name
         self._model = path.read_bytes()
         self._options = options
+        self._literal = literal
         self._open()
 
     def answer(self, batch: Batch) -> Answer:
@@ -63,8 +68,35 @@ class Workspaces:
         ask(self._distribution, batch, np.arange(len(batch)), eligible)
         return Answer(np.minimum(eligible[batch.at], 1.0), eligible)
 
+    def refuse_ignorance(self, batch: Batch) -> None:
+        """Refuse a model that tells no actions apart, though it has learned something.
+
+        Args:
+            batch: Many decisions; fewer than two eligible actions say nothing.
+
+        Raises:
+            TargetError: If it chooses alike in each of them, and has weights.
+        """
+        shares = self.answer(batch).eligible
+        choices = int((batch.sizes > 1).sum())
+        if shares is None or not choices or not self._has_weights():
+            return
+        if not np.allclose(shares, (1.0 / batch.sizes)[batch.rows], rtol=1e-6):
+            return
+        known = [name for name, _ in batch.feedback.contexts[0]]
+        raise TargetError(
+            f"{self._file} knows none of the features of this log: it chooses every"
+            f" action alike in each of {choices:,} decisions. It must have learned from"
+            " a log with the same features, with namespaces and names as VW reads them"
+            f" from JSON; those here are {', '.join(known[:5]) or 'none'}"
+        )
+
+    def _has_weights(self) -> bool:
+        weight_of = self._workspace.get_weight
+        return any(weight_of(at) for at in range(self._workspace.num_weights()))
+
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("name", "about", "trained", "_file", "_model", "_options")
+        kept = ("name", "about", "trained", "_file", "_model", "_options", "_literal")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -72,11 +104,11 @@ class Workspaces:
         self._open()
 
     def _open(self) -> None:
-        self._said: dict[tuple[str, ...], FloatArray] = {}
+        self._said: dict[bytes, FloatArray] = {}
         with TemporaryDirectory(prefix="opportune-") as folder:
             path = Path(folder, "model.vw")
             path.write_bytes(self._model)
-            options = f"--initial_regressor {path} --testonly --quiet {self._options}"
+            options = f"-i {path} --json --testonly --quiet {self._options}"
             try:
                 self._workspace = Workspace(options)
             except RuntimeError as error:
@@ -90,33 +122,24 @@ class Workspaces:
         self._explores = kind is PredictionType.ACTION_PROBS
 
     def _distribution(self, context: Features, actions: Sequence[Action]) -> FloatArray:
-        lines = (
-            f"shared {_text(context)}",
-            *(_text(action.features) for action in actions),
-        )
-        said = self._said.get(lines)
+        literal = self._literal
+        multi = [nested(action.features, literal) for action in actions]
+        text = msgspec.json.encode(nested(context, literal) | {"_multi": multi})
+        said = self._said.get(text)
         if said is None:
             if len(self._said) >= _REMEMBERED_MAX:
                 self._said.clear()
-            said = self._said[lines] = self._predict(list(lines))
+            said = self._said[text] = self._predict(text.decode())
         return said
 
-    def _predict(self, lines: list[str]) -> FloatArray:
-        predicted = np.array(self._workspace.predict(lines), dtype=float)
+    def _predict(self, text: str) -> FloatArray:
+        examples = self._workspace.parse(text)
+        try:
+            predicted = np.array(self._workspace.predict(examples), dtype=float)
+        finally:
+            self._workspace.finish_example(examples)
         if not self._explores:
             predicted = np.where(predicted == predicted.min(), 1.0, 0.0)
         shares: FloatArray = predicted.clip(0.0, None)
         shares /= shares.sum()
         return shares
-
-
-def _text(features: Features) -> str:
-    """Write features as Vowpal Wabbit reads them."""
-    spaces: dict[str, list[str]] = {}
-    for name, value in features:
-        space, _, feature = name.rpartition("^")
-        # In JSON a category is its name and its value, without anything between.
-        feature = feature.replace("=", "", 1).translate(_APART)
-        text = feature if value == 1.0 else f"{feature}:{value!r}"
-        spaces.setdefault(space.translate(_APART), []).append(text)
-    return " ".join(f"|{space} {' '.join(of)}" for space, of in spaces.items()) or "|"

@@ -133,12 +133,15 @@ class Names:
         vocabulary: The actions so far.
         policies: The logging policies so far.
         features: The names of features so far.
+        literal: Those of them that look like a category, and stood so in the file, as
+            the name of a number.
     """
 
     def __init__(self) -> None:
         self.vocabulary: list[Action] = []
         self.policies: list[str] = []
         self.features: list[str] = []
+        self.literal: set[str] = set()
         self._actions: dict[Action, int] = {}
         self._features: dict[str, int] = {}
         self._policies: dict[str, int] = {}
@@ -321,6 +324,11 @@ class Reading:
         self.read = 0
         self._skip_bad = skip_bad
         self._names = Names()
+
+    @property
+    def literal(self) -> frozenset[str]:
+        """The features read so far that only look like categories."""
+        return frozenset(self._names.literal)
 
     def close(self) -> None:
         """Let go of its files."""

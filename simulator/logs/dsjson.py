@@ -23,7 +23,7 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from policies.model import Features, FloatArray
+from policies.model import NO_OFFER, Action, Features, FloatArray
 from simulator.feedback import Contexts, Feedback, joined
 from simulator.logs.base import ROWS_MAX, LeftOut
 from simulator.logs.building import (
@@ -35,6 +35,7 @@ from simulator.logs.building import (
     uncollected,
 )
 from simulator.logs.lines import Lines
+from simulator.logs.naming import NO_OFFER_NAME
 from simulator.logs.times import all_ms_of, ms_of
 
 __all__ = ["DsjsonReader"]
@@ -172,7 +173,8 @@ class _Features:
         if known is None:
             if len(self._coded_of) >= _CACHED_MAX:
                 self._coded_of.clear()
-            known = self.coded(features_of([(namespace, pairs_of(text))]))
+            pairs = [(namespace, pairs_of(text))]
+            known = self.coded(features_of(pairs, self._names.literal))
             if len(text) <= _REMEMBERED_BYTES_MAX:
                 self._coded_of[namespace, text] = known
         return known
@@ -191,6 +193,7 @@ class _Features:
             prefix = f"{namespace}^" if namespace else ""
             places = [self._names.feature(prefix + name) for name in names]
             codes = np.array(places, np.int32)
+            self._names.literal.update(prefix + name for name in names if "=" in name)
         self._codes_of[key] = codes
         return codes
 
@@ -415,11 +418,13 @@ class DsjsonReader(Reading):
         actions = next((value for key, value in pairs if key == "_multi"), None)
         if not isinstance(actions, list):
             raise _RowError(_no_actions(event))
+        literal = self._names.literal
         codes = [
-            self._action(features_of([("", pairs)]), _tag(pairs)) for pairs in actions
+            self._action(features_of([("", pairs)], literal), pairs)
+            for pairs in actions
         ]
         own = [(k, v) for k, v in pairs if k not in _ENVELOPE and k[:1] != "_"]
-        features = [self._features.coded(features_of(own))]
+        features = [self._features.coded(features_of(own, literal))]
         rows.add(number, event, features, np.array(codes, np.int32), event.id)
 
     def _add_slots(self, rows: _Rows, number: int, event: _Event) -> None:
@@ -450,7 +455,8 @@ class DsjsonReader(Reading):
                 time=event.time,
                 state=event.state,
             )
-            features = [*shared, self._features.coded(features_of([("", own)]))]
+            mine = features_of([("", own)], self._names.literal)
+            features = [*shared, self._features.coded(mine)]
             decisions.append((single, features, codes))
         for single, features, codes in decisions:
             owner = event.id or str(number)
@@ -475,13 +481,21 @@ class DsjsonReader(Reading):
         code = self._codes.get((raw, placement_id))
         if code is None:
             pairs = pairs_of(raw)
-            code = self._action(features_of([("", pairs)]), _tag(pairs), placement_id)
+            features = features_of([("", pairs)], self._names.literal)
+            code = self._action(features, pairs, placement_id)
             if len(self._codes) >= _CACHED_MAX:
                 self._codes.clear()
             self._codes[raw, placement_id] = code
         return code
 
-    def _action(self, features: Features, tag: str = "", placement_id: str = "") -> int:
+    def _action(self, features: Features, pairs: Any, placement_id: str = "") -> int:
+        tag = _tag(pairs)
+        ours = dict(pairs).get("_offer")
+        silent = ours == [] or (ours is None and tag == NO_OFFER_NAME)
+        if silent:
+            return self._names.action(Action(NO_OFFER, "", "", "", features))
+        if isinstance(ours, list) and list(map(type, ours)) == [str, str, str]:
+            return self._names.action(Action(1, ours[0], ours[1], ours[2], features))
         name = tag or name_of(features)
         return self._names.offer(name, placement_id, features)
 
@@ -790,28 +804,45 @@ def pairs_of(text: bytes) -> Any:
     return json.loads(text, object_pairs_hook=_Pairs)
 
 
-def features_of(pairs: Sequence[tuple[str, Any]]) -> Features:
+def features_of(
+    pairs: Sequence[tuple[str, Any]], literal: set[str] | None = None
+) -> Features:
     """Return what a JSON object says as features.
 
     A string is a category, a flag counts where it is set, an object within is a
     namespace, and what begins with `_` is no feature.
+
+    Args:
+        pairs: The object.
+        literal: Takes up the names that only look like categories.
 
     Examples:
         >>> features_of([("age", 3), ("User", pairs_of(b'{"plan": "free", "_id": 1}'))])
         (('age', 3.0), ('User^plan=free', 1.0))
     """
     found: list[tuple[str, float]] = []
+    seen: set[str] = set() if literal is None else literal
     for name, value in pairs:
-        _walk(name, value, "", found)
+        _walk(name, value, "", found, seen)
     return tuple(found)
 
 
-def _walk(name: str, value: Any, prefix: str, found: list[tuple[str, float]]) -> None:
+def _walk(
+    name: str,
+    value: Any,
+    prefix: str,
+    found: list[tuple[str, float]],
+    literal: set[str],
+) -> None:
     if name == "_text" and isinstance(value, str):
-        found += [(prefix + word, 1.0) for word in value.split()]
+        words = [prefix + word for word in value.split()]
+        literal.update(word for word in words if "=" in word)
+        found += [(word, 1.0) for word in words]
         return
     if name.startswith("_"):
         return
+    if "=" in name and isinstance(value, int | float):
+        literal.add(prefix + name)
     match value:
         case bool():
             if value:
@@ -823,13 +854,13 @@ def _walk(name: str, value: Any, prefix: str, found: list[tuple[str, float]]) ->
         case _Pairs():
             inner = f"{name}^" if name else ""
             for key, part in value:
-                _walk(key, part, inner, found)
+                _walk(key, part, inner, found, literal)
         case list():
             for at, part in enumerate(value):
                 if isinstance(part, _Pairs):
-                    _walk(name, part, prefix, found)
+                    _walk(name, part, prefix, found, literal)
                 else:
-                    _walk(str(at), part, f"{name}^", found)
+                    _walk(str(at), part, f"{name}^", found, literal)
         case _:
             pass
 

@@ -20,6 +20,7 @@ from policies.model import Features, FloatArray
 from simulator.feedback import Contexts, Feedback
 from simulator.logs.base import ROWS_MAX, LeftOut, LogError
 from simulator.logs.building import Reading, hashes_of
+from simulator.logs.naming import action_called, called
 
 __all__ = ["ObpReader", "arrays_of"]
 
@@ -177,10 +178,17 @@ class ObpReader(Reading):
         default = "" if "position" not in self._arrays else "position "
         places = [f"{default}{place}" if default else "" for place in range(placed)]
         places = _names(self._arrays, "position_names", "", placed, places)
+        ours = "action_names" in self._arrays
+
+        def action(name: str, place: str, features: Features) -> int:
+            if ours and not default:
+                return self._names.action(action_called(name, features))
+            return self._names.offer(name, place, features)
+
         return np.array(
             [
                 [
-                    self._names.offer(name, place, _row(features, about[at]))
+                    action(name, place, _row(features, about[at]))
                     for at, name in enumerate(names)
                 ]
                 for place in places
@@ -196,10 +204,14 @@ def arrays_of(part: Feedback, path: Path) -> dict[str, NDArray[Any]]:
         LogError: If it is too large for arrays, or not every action is known.
     """
     n = len(part)
-    names = list(
-        dict.fromkeys(action.offer_id or action.name for action in part.vocabulary)
-    )
-    places = list(dict.fromkeys(action.placement_id for action in part.vocabulary))
+    placed = _is_placed(part)
+    called_so = [
+        action.offer_id or action.name if placed else called(action)
+        for action in part.vocabulary
+    ]
+    placements = [a.placement_id if placed else "" for a in part.vocabulary]
+    names = list(dict.fromkeys(called_so))
+    places = list(dict.fromkeys(placements))
     contexts = _matrix(part.contexts, path)
     if n * len(names) * len(places) > _CELLS_MAX:
         raise LogError(
@@ -209,10 +221,8 @@ def arrays_of(part: Feedback, path: Path) -> dict[str, NDArray[Any]]:
         )
     of_name = {name: at for at, name in enumerate(names)}
     of_place = {name: at for at, name in enumerate(places)}
-    action = np.array(
-        [of_name[a.offer_id or a.name] for a in part.vocabulary], np.int64
-    )
-    place = np.array([of_place[a.placement_id] for a in part.vocabulary], np.int64)
+    action = np.array([of_name[name] for name in called_so], np.int64)
+    place = np.array([of_place[name] for name in placements], np.int64)
     about = _matrix([a.features for a in part.vocabulary], path)
     first = [int(np.flatnonzero(action == at)[0]) for at in range(len(names))]
     shares = np.zeros((n, len(names), len(places)))
@@ -236,6 +246,23 @@ def arrays_of(part: Feedback, path: Path) -> dict[str, NDArray[Any]]:
     if len(part.offsets) and not np.isnan(part.probabilities).any():
         arrays["pi_b"] = shares
     return arrays
+
+
+def _is_placed(part: Feedback) -> bool:
+    """Say whether each decision is for one placement, which arrays call its position.
+
+    Where it is not, or where a creative or no offer could be chosen, each action is
+    one of the arrays by all of its name.
+    """
+    if any(a.creative_id or not a.index for a in part.vocabulary):
+        return False
+    names = dict.fromkeys(action.placement_id for action in part.vocabulary)
+    if len(names) < 2:
+        return False
+    codes = {name: at for at, name in enumerate(names)}
+    places = np.array([codes[a.placement_id] for a in part.vocabulary], np.int64)
+    rows = np.repeat(np.arange(len(part)), np.diff(part.offsets))
+    return bool((places[part.actions] == places[part.chosen][rows]).all())
 
 
 def _matrix(contexts: Collection[Features], path: Path) -> tuple[list[str], FloatArray]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
+from simulator.feedback import Feedback
 from simulator.logs.base import LogError, Source
 from simulator.logs.dsjson import DsjsonReader
 from simulator.logs.lines import head_of
@@ -14,6 +15,7 @@ from simulator.logs.obd import ITEMS, ObdReader, is_obd
 from simulator.logs.obp_arrays import ObpReader
 from simulator.logs.parquet import SUFFIX, ParquetReader
 from simulator.logs.served import ServedReader
+from simulator.logs.server import Log
 from simulator.logs.table import OWN_MAPPING, CsvReader, read_mapping
 from simulator.logs.vw_text import VwTextReader
 
@@ -30,6 +32,10 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"PAR1", "parquet"),
     (b"PK\x03\x04", "obp"),
 )
+
+
+AnyLog: TypeAlias = str | Path | Mapping[str, Any] | Source | Log | Feedback
+"""What can be asked about: a path or URL, arrays, an open log, or a part of one."""
 
 
 def open_log(

@@ -20,6 +20,7 @@ from simulator.feedback import Feedback
 from simulator.logs.base import ROWS_MAX, LeftOut, LogError
 from simulator.logs.building import Building, Reading, hash_of
 from simulator.logs.lines import Lines
+from simulator.logs.naming import action_called
 from simulator.logs.times import ms_of
 
 __all__ = ["OWN_MAPPING", "CsvMapping", "CsvReader", "read_mapping"]
@@ -163,8 +164,9 @@ class CsvReader(Reading):
     ) -> None:
         super().__init__(path, skip_bad=skip_bad)
         self._mapping = mapping
+        self._is_own = mapping is OWN_MAPPING
         self._header = self._columns()
-        if mapping is OWN_MAPPING:
+        if self._is_own:
             self._mapping = mapping = _own(self._header)
         missing = sorted(set(mapping.columns()) - set(self._header))
         if missing:
@@ -236,9 +238,9 @@ class CsvReader(Reading):
         """Read a row whole, then add it: a bad one leaves nothing behind."""
         mapping = self._mapping
         place = row[mapping.placement] if mapping.placement else ""
-        chosen = self._names.offer(row[mapping.action], place)
+        chosen = self._action(row[mapping.action], place)
         names, probabilities = self._eligible(row)
-        actions = [self._names.offer(name, place) for name in names]
+        actions = [self._action(name, place) for name in names]
         if actions and chosen not in actions:
             name = row[mapping.action]
             raise _RowError(f"{mapping.action}: {name!r} is not among the actions")
@@ -282,6 +284,11 @@ class CsvReader(Reading):
             building.objectives[key].append(value)
         for key, value in targets.items():
             building.targets[key].append(value)
+
+    def _action(self, name: str, placement_id: str) -> int:
+        if self._is_own:
+            return self._names.action(action_called(name))
+        return self._names.offer(name, placement_id)
 
     def _reward(self, row: dict[str, str]) -> float:
         mapping = self._mapping

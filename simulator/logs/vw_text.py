@@ -205,6 +205,8 @@ class VwTextReader(Reading):
         known = self._features.get(text)
         if known is None:
             known = _features_of(text)
+            literal = self._names.literal
+            literal.update(name for name, _ in known if "=" in name)
             if len(self._features) >= _CACHED_MAX:
                 self._features.clear()
             self._features[text] = known

@@ -15,9 +15,10 @@ from typing import IO, Any, Literal, get_args
 import msgspec
 import numpy as np
 
-from policies.model import Action, Features
+from policies.model import NO_OFFER, Action
 from simulator.feedback import Feedback, joined
 from simulator.logs.base import ROWS_MAX, LogError, Source, Watcher
+from simulator.logs.naming import called, nested
 from simulator.logs.obp_arrays import arrays_of
 from simulator.logs.parquet import SUFFIX, ParquetWriter
 from simulator.logs.times import text_of
@@ -51,6 +52,8 @@ _COLUMNS = (
     "context",
 )
 
+_ORIGINAL = "original_reward"
+
 _Write = Callable[[Feedback], None]
 
 
@@ -63,6 +66,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
         rows: How many decisions it has.
         left_out: How many of those that were read are not in it, by the reason.
         first: The first of these, with what is wrong.
+        without: What else this log has, for which the format has no place.
     """
 
     path: str
@@ -70,6 +74,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     left_out: dict[str, int]
     first: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
 
 def target_of(path: Path) -> Target:
@@ -99,8 +104,8 @@ def write_log(
 ) -> Written:
     """Write a log anew.
 
-    Parquet keeps all that was read. What others have no place for is left out, as the
-    guide on reading logs says. The file is there when it is whole, or not at all.
+    Parquet keeps all that was read. What others have no place for is left out, and
+    named in the answer. The file is there when it is whole, or not at all.
 
     Args:
         source: The log.
@@ -118,11 +123,13 @@ def write_log(
         raise LogError(path, "is there already; nothing is written over")
     begun = path.with_name(f"{path.name}.part")
     rows = 0
+    without: dict[str, None] = {}
     try:
         with _writing(begun, to, path) as write:
             for part in source.parts(rows_max):
                 write(part)
                 rows += len(part)
+                without |= dict.fromkeys(_without(part, to))
                 if watcher is not None:
                     known = source.rows is not None
                     done = rows if known else getattr(source, "read", 0)
@@ -145,7 +152,38 @@ def write_log(
         rows=rows,
         left_out=dict(left_out.reasons),
         first=tuple(left_out.first),
+        without=tuple(without),
     )
+
+
+def _without(part: Feedback, to: Target) -> Iterator[str]:
+    """Yield what a part has that a format has no place for."""
+    if to == "csv":
+        if any(action.features for action in part.vocabulary):
+            yield "features of actions"
+    elif to != "parquet":
+        if len(np.unique(part.keys)) < len(part.keys):
+            yield "which decisions are of one user"
+        for name, given in (("segments", part.segments), ("splits", part.splits)):
+            if any(given):
+                yield name
+        if part.floors.any():
+            yield "floors"
+        for name, values in part.objectives.items():
+            known = not np.isnan(values).all()
+            if known and (to == "obp" or name != _ORIGINAL):
+                yield f"objective:{name}"
+        for name in part.targets:
+            yield f"target:{name}"
+    if to == "obp":
+        if part.times_ms.any():
+            yield "times"
+        if any(part.ids):
+            yield "ids"
+        if any(part.policies):
+            yield "logging policies"
+    if to in ("csv", "obp") and (part.counts > 1.0).any():
+        yield "how many decisions a row stands for"
 
 
 def _writing(begun: Path, to: Target, path: Path) -> AbstractContextManager[_Write]:
@@ -189,7 +227,8 @@ def _dsjson(begun: Path, path: Path) -> Iterator[_Write]:
         def write(part: Feedback) -> None:
             _refuse_unknown_actions(part, path)
             for action in part.vocabulary[len(actions) :]:
-                tagged = {"_tag": called(action)} | nested(action.features)
+                tagged = {"_tag": called(action), "_offer": _parts_of(action)}
+                tagged |= nested(action.features)
                 actions.append(msgspec.Raw(msgspec.json.encode(tagged)))
             for row in range(len(part)):
                 event = _event(part, row, actions)
@@ -225,7 +264,7 @@ def _event(part: Feedback, row: int, actions: list[msgspec.Raw]) -> dict[str, An
     event["_label_probability"] = float(part.propensities[row])
     event["_label_Action"] = index + 1
     event["_labelIndex"] = index
-    original = part.objectives.get("original_reward")
+    original = part.objectives.get(_ORIGINAL)
     if original is not None and not math.isnan(original[row]):
         event["_original_label_cost"] = 0.0 - float(original[row])
     if len(part.times_ms) and part.times_ms[row]:
@@ -247,28 +286,11 @@ def _event(part: Feedback, row: int, actions: list[msgspec.Raw]) -> dict[str, An
     return event
 
 
-def called(action: Action) -> str:
-    """Return what an action is called where there is but one name for it."""
-    alone = not action.creative_id and not action.placement_id and action.offer_id
-    return action.offer_id if alone else action.name
-
-
-def nested(features: Features) -> dict[str, Any]:
-    """Return features by their namespaces; those that stand twice are added.
-
-    Examples:
-        >>> nested((("User^age", 3.0), ("new", 1.0)))
-        {'User': {'age': 3.0}, 'new': 1.0}
-    """
-    spaces: dict[str, Any] = {}
-    for name, value in features:
-        space, mark, inner = name.partition("^")
-        if mark:
-            within = spaces.setdefault(space, {})
-            within[inner] = within.get(inner, 0.0) + value
-        else:
-            spaces[name] = spaces.get(name, 0.0) + value
-    return spaces
+def _parts_of(action: Action) -> list[str]:
+    """Return what an action is made of; nothing for no offer."""
+    if action.index == NO_OFFER:
+        return []
+    return [action.offer_id, action.creative_id, action.placement_id]
 
 
 # --- CSV ------------------------------------------------------------------------------

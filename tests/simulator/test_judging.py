@@ -19,15 +19,18 @@ import pytest
 from vowpalwabbit import Workspace
 
 from policies.estimators import ESTIMATORS
+from policies.model import FloatArray
 from simulator import (
     ClusterError,
     Evaluation,
     Feedback,
+    LogError,
     Parts,
     Question,
     QuestionError,
     TargetError,
     Value,
+    compare,
     evaluate,
     open_log,
 )
@@ -241,6 +244,7 @@ def test_an_evaluation_is_json_that_says_all_a_report_needs(log: Feedback) -> No
         ({"estimators": ["ips@auto"]}, "nothing to choose"),
         ({"by": ["moon"]}, "no by 'moon': segment, day, week, logger"),
         ({"interval": "sure"}, "no interval 'sure': default"),
+        ({"interval": "sequence"}, "in their order.*: always_valid holds"),
         ({"confidence": 1.0}, "confidence must be above 0, below 1, not 1.0"),
         ({"quantiles": [0.0]}, "a quantile must be above 0, below 1, not 0.0"),
         ({"folds": 1}, "folds must be 0 or 2 to 20, not 1"),
@@ -270,6 +274,68 @@ def test_a_policy_that_a_log_does_not_have_is_refused(
 ) -> None:
     with pytest.raises(TargetError, match=told):
         evaluate(log, [policy])
+
+
+def test_a_split_of_a_log_without_splits_is_refused(log: Feedback) -> None:
+    assert not log.splits
+
+    with pytest.raises(LogError, match="the split eval cannot be told apart"):
+        evaluate(log, ["uniform"], split="eval")
+
+
+def test_an_estimator_that_a_column_is_not_enough_for_is_told(log: Feedback) -> None:
+    names = ["best=column:best", "uniform", "logged"]
+
+    told = evaluate(log, names, estimators=["dr", "dm", "ips"]).notes
+    alone = evaluate(log, ["column:best"], estimators=["dr"])
+
+    said = [note for note in told if "needs" in note or "need " in note]
+    wanted = (
+        "dr, dm need the probability of every eligible action, and a column has only"
+        " that of the chosen one: best is judged by ips"
+    )
+    assert said == [wanted]
+    assert alone.notes[-1].endswith(
+        "that of the chosen one: column:best is judged by snips"
+    )
+    assert {value.estimator for value in alone.values} == {"snips"}
+    assert not evaluate(log, ["column:best"], estimators=["snips"]).notes
+
+
+def test_a_policy_of_ones_own_is_judged_as_what_it_does(log: Feedback) -> None:
+    # Given a function that chooses as another policy does
+    def jam(part: Feedback) -> FloatArray:
+        offers = [part.vocabulary[place].offer_id for place in part.actions]
+        return np.array([float(offer == "jam") for offer in offers])
+
+    # When both are asked about
+    result = evaluate(log, {"mine": jam, "other": "fixed:jam"})
+    compared = compare(log, {"mine": jam, "as it was": "logged"})
+
+    # Then they are judged alike
+    for name in ("ips", "snips", "dr"):
+        mine, other = result.of("mine", name), result.of("other", name)
+        assert msgspec.structs.replace(mine, policy="other") == other
+    assert result.policies[0].about == "as the function jam says"
+    assert compared.over == "mine"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (lambda part: np.full(len(part.actions), 0.3), "row 1 they sum to 1.2"),
+        (lambda part: np.full(len(part.actions), 1.3), r"in \[0, 1\]: row 1 has 1.3"),
+        (lambda part: np.full(len(part.actions), np.nan), "row 1 has nan"),
+        (lambda part: np.ones(len(part)), "one probability for each of the"),
+        (lambda _: "tea", "policy mine: could not convert"),
+        (7, "a name or a function of a part of a log, not int"),
+    ],
+)
+def test_a_policy_of_ones_own_that_says_no_probabilities_is_refused(
+    log: Feedback, said: Any, told: str
+) -> None:
+    with pytest.raises(TargetError, match=told):
+        evaluate(log, {"mine": said})
 
 
 def test_two_policies_of_one_name_are_refused(log: Feedback) -> None:
