@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ __all__ = ["main"]
 _DIFFERS = 1
 _CANNOT = 2
 _CANNOT_TELL = 3
+_UNEXPECTED = 70
 _GATE = {"deploy": 0, "keep": 1, "cannot tell": _CANNOT_TELL}
 _SHOWN_MAX = 5
 _WIDTH_MAX = 60
@@ -1158,8 +1160,29 @@ def _fail(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command that was typed."""
-    app()
+    """Run the command that was typed.
+
+    Status 1 is an answer. What nobody expected, as a defect or output that cannot be
+    written, is none, and ends with 70.
+    """
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code == 1 and not isinstance(ended.__context__, typer.Exit):
+            raise SystemExit(_UNEXPECTED) from None
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+        _err.print(_unexpected(error), soft_wrap=True)
+        raise SystemExit(_UNEXPECTED) from None
+
+
+def _unexpected(error: Exception) -> str:
+    """Say what nobody expected, and where."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        "This is a defect of opportune-simulator, and no answer:"
+        f" {type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+    )
 
 
 if __name__ == "__main__":

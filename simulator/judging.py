@@ -27,7 +27,15 @@ from simulator.feedback import Feedback
 from simulator.logs import Log, LogError, Source, Watcher, open_log
 from simulator.memory import Parts
 from simulator.partition import Runner, runner_of
-from simulator.surveying import REWARD, Survey, column_of, moments_of, survey
+from simulator.surveying import (
+    LISTED,
+    REWARD,
+    Survey,
+    column_of,
+    moments_of,
+    survey,
+    unsound,
+)
 from simulator.tallying import UNSEEN, By, Plan, Tally, tally
 from simulator.targets import Target
 
@@ -259,10 +267,26 @@ class _Judging:
         rows = self._source.rows
         done = 0
         for part in self._source.parts(columns=self._columns):
-            yield part
+            yield self._sound(part)
             done += len(part)
             if rows:
                 self._watcher(doing, done, rows)
+
+    def _sound(self, part: Feedback) -> Feedback:
+        """Leave out rows that nothing follows from, or refuse the log for the first.
+
+        Raises:
+            LogError: If there is one, and the log was not opened with `skip_bad`.
+        """
+        source = self._source
+        keep = np.ones(len(part), dtype=bool)
+        for row, problem in unsound(part):
+            if not getattr(source, "skip_bad", False):
+                raise LogError(source.path, f"{problem}; {LISTED}")
+            if keep[row]:
+                source.left_out.add("bad", f"{source.path}: {problem}")
+            keep[row] = False
+        return part if keep.all() else part.take(keep)
 
     # --- Planning -----------------------------------------------------------------
 

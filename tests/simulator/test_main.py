@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from simulator import Parts
-from simulator.__main__ import app
+from simulator import __main__ as command
+from simulator.__main__ import app, main
 from simulator.logs import write_log
 from tests.simulator import logged
 from tests.simulator.worlds import World
@@ -235,3 +238,58 @@ def test_help_teaches_by_examples(command: str) -> None:
 
     assert result.exit_code == 0
     assert f"\n    opportune-simulator {command} opportune.db" in result.output
+
+
+def test_a_defect_never_ends_with_the_status_of_an_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(command, "compare_log", broken)
+    monkeypatch.setattr(
+        "sys.argv", ["opportune-simulator", "compare", str(world.path), "a", "b"]
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 70
+    assert "no answer: ZeroDivisionError: a defect" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_output_that_nobody_reads_is_no_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(command, "print_comparison", closed)
+    monkeypatch.setattr(
+        "sys.argv",
+        ["opportune-simulator", "compare", str(world.path), "logged", "uniform"],
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 70
+
+
+def test_an_answer_keeps_its_status(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differing(*_: object, **__: object) -> None:
+        raise typer.Exit(1)
+
+    monkeypatch.setattr(command, "compare_log", differing)
+    monkeypatch.setattr(
+        "sys.argv", ["opportune-simulator", "compare", str(world.path), "a", "b"]
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 1
