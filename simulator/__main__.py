@@ -526,8 +526,9 @@ def evaluate(
     not learned. Where the log cannot tell, the table says so, why, and how many
     decisions would do.
 
-    Ends with status 0 if every policy is usable, 3 if the log cannot tell of one (weak
-    or unusable), and 2 if the log or a policy cannot be read.
+    Ends with status 0 if every policy is usable by the first objective, 3 if the log
+    cannot tell of one (weak or unusable), or of any by another objective, and 2 if the
+    log or a policy cannot be read.
 
     \b
     Examples:
@@ -597,18 +598,20 @@ def compare(
         ),
     ] = None,
     gain_at_least: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="For --promote: what it must earn more a decision, for certain."
+            help="For --promote: what it must earn more a decision, with the confidence"
+            " of --confidence; 0 without it.",
+            show_default=False,
         ),
-    ] = 0.0,
+    ] = None,
     dismissals_at_most: Annotated[
         float | None,
         typer.Option(
             min=-1.0,
             max=1.0,
-            help="For --promote: by how much dismissals a decision may rise, for"
-            " certain; not looked at without it.",
+            help="For --promote: by how much dismissals a decision may rise, with the"
+            " confidence of --confidence; not looked at without it.",
             show_default=False,
         ),
     ] = None,
@@ -642,13 +645,15 @@ def compare(
       opportune-simulator compare opportune.db logged new=bolder.toml --promote new
         --over logged --dismissals-at-most 0.002
     """  # noqa: D301 - as above
+    if promote is None and (gain_at_least, dismissals_at_most) != (None, None):
+        _fail("--gain-at-least and --dismissals-at-most need --promote")
     with (
         _told(),
         open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
         _progress() as watcher,
     ):
         settings = GateSettings(
-            gain_min=gain_at_least,
+            gain_min=gain_at_least or 0.0,
             dismissals_rise_max=dismissals_at_most,
             confidence=confidence,
         )

@@ -354,6 +354,14 @@ def evaluation_of(judged: Judged) -> Evaluation:
     verdict: Verdict = "usable"
     for subject in subjects:
         verdict = worse(verdict, subject.verdict)
+    for objective in judged.question.objectives:
+        told = [
+            value.verdict != "unusable"
+            for value in values
+            if value.objective == objective and not value.by
+        ]
+        if told and not any(told):
+            verdict = "unusable"
     return Evaluation(
         log=summary_of(judged),
         question=judged.question,

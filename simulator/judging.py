@@ -7,6 +7,7 @@ which policies learn, to see what is in it, to train policies, and to ask them.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from policies.diagnostics import chi_squared_tail
 from policies.errors import OpportuneError
 from policies.estimators import ESTIMATORS, Estimator, mrdr_weights, named
 from policies.intervals import KINDS
@@ -59,6 +61,9 @@ _MODEL_FOLDS = 5
 _MODEL_DIM = 64
 _STEPS_MAX = 200
 _LEFT_OUT_MAX = 0.05
+_APART_MIN = 0.05
+_CHANCE_MIN = 0.001
+_EXACT_MAX = 500
 _AUTO = "@auto"
 _GROUPS = ("segment", "day", "week", "logger")
 
@@ -522,7 +527,7 @@ def _notes(found: Survey) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f" left out; {silent_n:,} of {silent:,} for no offer have one, and"
             f" {offers_n:,} of {offers:,} for an offer"
         )
-    if silent and offers and abs(silent_n / silent - offers_n / offers) > 0.05:
+    if _depends((silent_n, silent), (offers_n, offers)):
         doubts.append(
             "whether a decision has a reward depends on what was chosen (see"
             " [rewards] silence_confirms_itself)"
@@ -539,6 +544,39 @@ def _notes(found: Survey) -> tuple[tuple[str, ...], tuple[str, ...]]:
             " the one that made it"
         )
     return tuple(notes), tuple(doubts)
+
+
+def _depends(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Say whether two shares, each of so many, differ by much and not by chance.
+
+    By Fisher's exact test of the table of both, with the margins as they are, and by χ²
+    where there are too many for it.
+
+    Examples:
+        >>> _depends((13, 14), (387, 394)), _depends((7, 14), (387, 394))
+        (False, True)
+    """
+    (a, n), (b, m) = one, other
+    if not n or not m or abs(a / n - b / m) <= _APART_MIN:
+        return False
+    k, total = a + b, n + m
+    if min(n, m, k, total - k) > _EXACT_MAX:
+        variance = k * (total - k) / total**2 * (1 / n + 1 / m)
+        return chi_squared_tail((a / n - b / m) ** 2 / variance, 1) < _CHANCE_MIN
+    least = max(0, k - m)
+    chances = np.array(
+        [
+            _log_choose(n, at) + _log_choose(m, k - at)
+            for at in range(least, min(k, n) + 1)
+        ]
+    )
+    chances = np.exp(chances - _log_choose(total, k))
+    seen = chances[a - least]
+    return float(chances[chances <= seen * (1 + 1e-9)].sum()) < _CHANCE_MIN
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _left_out(

@@ -293,3 +293,11 @@ def test_an_answer_keeps_its_status(
         main()
 
     assert ended.value.code == 1
+
+
+def test_what_a_gate_is_to_ask_needs_a_policy_to_promote(world: World) -> None:
+    for option in ("--gain-at-least", "--dismissals-at-most"):
+        result = run("compare", world.path, "logged", "uniform", option, "0.1")
+
+        assert result.exit_code == 2
+        assert "need --promote" in result.output

@@ -212,6 +212,7 @@ def test_an_objective_of_which_nothing_came_leaves_others_in_peace(
 
     lines = [line for line in answer.output.splitlines() if "│ accepted" in line]
     assert any("usable" in line and "unusable" not in line for line in lines)
+    assert answer.exit_code == 3
     assert "logged, never (mean): 0 decisions earned anything" in said(answer)
     assert "(none)" in answer.output
 
