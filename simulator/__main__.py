@@ -1033,7 +1033,7 @@ def _print_check(result: Check) -> None:
         )
     actions = _plural(result.actions, "action", "actions")
     decisions = _plural(result.rows, "decision", "decisions")
-    _out.print(f"{result.log} ({result.format}): {decisions} among {actions}")
+    _out.print(f"{result.log} ({result.log_format}): {decisions} among {actions}")
     if result.first_ms:
         _out.print(f"from {text_of(result.first_ms)} to {text_of(result.last_ms)}")
     if result.findings:
