@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 import traceback
@@ -114,10 +116,31 @@ LogArgument = Annotated[
         " sqlite:///PATH. It is only read, and the server may be running.",
     ),
 ]
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Refuse a place that nothing can be written to before there is a result."""
+    if path is None:
+        return None
+    why = 0
+    if path.is_dir():
+        why = errno.EISDIR
+    elif not path.parent.is_dir():
+        why = errno.ENOENT
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        why = errno.EACCES
+    if why:
+        _fail(f"{path}: cannot be written: {os.strerror(why)}")
+    return path
+
+
 JSONOption = Annotated[
     Path | None,
     typer.Option(
-        "--json", metavar="FILE", help="Also write the result to a file, as JSON."
+        "--json",
+        metavar="FILE",
+        callback=_writable,
+        help="Also write the result to a file, as JSON.",
     ),
 ]
 ReportOption = Annotated[
@@ -125,6 +148,7 @@ ReportOption = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.html",
+        callback=_writable,
         help="Also write a report: one page with plots, in a file that needs nothing"
         " else.",
     ),

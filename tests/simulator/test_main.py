@@ -301,3 +301,20 @@ def test_what_a_gate_is_to_ask_needs_a_policy_to_promote(world: World) -> None:
 
         assert result.exit_code == 2
         assert "need --promote" in result.output
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_where_nothing_can_be_written_no_work_is_begun(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr(command, "evaluate_log", worked)
+
+    result = run("evaluate", world.path, option, tmp_path / "none" / "out.html")
+
+    assert result.exit_code == 2
+    assert "out.html: cannot be written: No such file or directory" in " ".join(
+        result.output.split()
+    )
