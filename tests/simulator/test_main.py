@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from simulator import Parts
 from simulator import __main__ as command
 from simulator.__main__ import app, main
 from simulator.logs import write_log
+from simulator.played import print_sweep
+from simulator.sweeping import Mean, Sweep, Variant
 from tests.simulator import logged
 from tests.simulator.worlds import World
 
@@ -318,3 +322,37 @@ def test_where_nothing_can_be_written_no_work_is_begun(
     assert "out.html: cannot be written: No such file or directory" in " ".join(
         result.output.split()
     )
+
+
+def test_the_world_on_the_page_can_be_played(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "simulate.md"
+    text = page.read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in text.split("```toml\n")[1:]]
+    world_file = next(block for block in blocks if block.startswith("catalogue ="))
+    catalogue = next(block for block in blocks if "[placements.banner]" in block)
+    (tmp_path / "my_world.toml").write_text(world_file, encoding="utf-8")
+    (tmp_path / "catalogue.toml").write_text(catalogue, encoding="utf-8")
+
+    result = run("simulate", tmp_path / "my_world.toml", "--users", "10", "--days", "2")
+
+    assert result.exit_code == 0, result.output
+
+
+def test_no_more_trust_is_kept_than_all() -> None:
+    means = dict.fromkeys(
+        ("expected", "regret", "interruptions", "trust", "value"),
+        Mean(mean=0.99, low=0.95, high=1.03),
+    )
+    variant = Variant(policy="default", settings={}, figures=means, more={})
+    result = Sweep(
+        world="calm",
+        seeds=(0, 1),
+        confidence=0.95,
+        variants=(variant,),
+    )
+
+    told = io.StringIO()
+
+    print_sweep(result, Console(width=120, file=told))
+
+    assert "95.0% to 100.0%" in told.getvalue()
