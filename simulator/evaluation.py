@@ -518,7 +518,8 @@ class _Estimating:
             # What is wrong with the whole log is wrong with each part of it.
             verdict = worse(verdict, "weak")
             doubts.append("of the whole log it is unusable")
-        return verdict, tuple(dict.fromkeys(doubts))
+        said = [_worded(doubt, cell.objective) for doubt in doubts]
+        return verdict, tuple(dict.fromkeys(said))
 
     def _untried(self, cell: Cell) -> float:
         sums, n = self._tally.untried[cell._replace(objective="")]
@@ -690,6 +691,21 @@ def _support(found: Segment) -> Support:
         reward_mean=found.mean_reward,
         untried=found.untried / found.n if found.n else 0.0,
     )
+
+
+def _worded(doubt: str, objective: str) -> str:
+    """Say of dismissals what is said of earnings elsewhere.
+
+    Examples:
+        >>> _worded("0 decisions earned anything, and 10 are needed", "dismissed")
+        'none was dismissed, and 10 are needed'
+    """
+    if objective != "dismissed":
+        return doubt
+    if doubt.startswith("0 decisions"):
+        doubt = doubt.replace("0 decisions earned anything", "none was dismissed")
+    doubt = doubt.replace("decisions earned anything", "were dismissed")
+    return doubt.replace("decision earned anything", "was dismissed")
 
 
 def _headline(estimator: str) -> int:
