@@ -19,6 +19,7 @@ References:
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -41,7 +42,7 @@ from policies.intervals.sums import (
     usual_worst,
 )
 from policies.model import FloatArray
-from policies.overlap import Assessment, Overlap, assess, worse
+from policies.overlap import Assessment, Overlap, OverlapSettings, assess, worse
 
 __all__ = [
     "Comparison",
@@ -169,6 +170,7 @@ def compare(
     worst: Mapping[str, Terms] | None = None,
     confidence: float = 0.95,
     always_valid: bool = False,
+    rare: bool = False,
     seed: int = 0,
 ) -> list[Comparison]:
     """Compare candidates with a base by the sums of the same log.
@@ -181,6 +183,9 @@ def compare(
         confidence: How often all intervals at once are to hold, in (0, 1).
         always_valid: Whether they are to hold however often they are looked at, as in
             a job that runs every day.
+        rare: Whether what is compared is rare and unwanted, as dismissals are, and its
+            upper ends are what matters. Then that none was seen tells much, and is no
+            doubt; no upper end is below what so many decisions without one leave open.
         seed: Of the draws that tell how large the largest of several leads by chance
             is.
 
@@ -228,9 +233,13 @@ def compare(
     )
     found: list[Comparison] = []
     for name, pair, width in zip(names, paired, widths, strict=True):
-        apart = _apart(pair, width, confidence, (policies[name], policies[base]))
-        untold = [f"{name}: {doubt}" for doubt in _assess(policies[name]).doubts]
-        untold += [f"{base}: {doubt}" for doubt in _assess(policies[base]).doubts]
+        sides = policies[name], policies[base]
+        apart = _apart(pair, width, confidence, sides, rare=rare)
+        untold = [
+            f"{side}: {doubt}"
+            for side, sums in zip((name, base), sides, strict=True)
+            for doubt in _assess(sums, rare=rare).doubts
+        ]
         apart = msgspec.structs.replace(apart, doubts=tuple(untold))
         found.append(
             Comparison(
@@ -322,11 +331,18 @@ def _largest(pairs: Sequence[Clusters], confidence: float, seed: int) -> float:
 
 
 def _apart(
-    pair: _Pair, width: float, confidence: float, sides: tuple[Sums, Sums]
+    pair: _Pair,
+    width: float,
+    confidence: float,
+    sides: tuple[Sums, Sums],
+    *,
+    rare: bool,
 ) -> Estimate:
     """Return the difference of two as an estimate; doubts are told by name."""
     low, high = _wider(pair.clusters, pair.worst, width)
-    assessed = [_assess(side) for side in sides]
+    if rare:
+        high = max(high, pair.value + _unseen(sides[0], width))
+    assessed = [_assess(side, rare=rare) for side in sides]
     needed = [one.rows_needed for one in assessed if one.verdict != "usable"]
     return Estimate(
         value=pair.value,
@@ -343,10 +359,23 @@ def _apart(
     )
 
 
-def _assess(sums: Sums) -> Assessment:
+def _unseen(sums: Sums, width: float) -> float:
+    """Return how much may come of what is rare and was not seen, a decision.
+
+    As the rule of three says it: of what comes once in m decisions, none is seen in
+    λ·m of them with the chance e^-λ: here that of a tail beyond that many standard
+    errors.
+    """
+    tail = max(math.erfc(width / math.sqrt(2.0)) / 2.0, sys.float_info.min)
+    most = max(*sums.reward_range, 0.0)
+    return -math.log(tail) * sums.weight_max * most / sums.n
+
+
+def _assess(sums: Sums, *, rare: bool = False) -> Assessment:
     of_weights = Clusters(sums.rows, sums.weights, None, None, None)
     return assess(
         sums.overlap,
+        settings=OverlapSettings(events_min=0) if rare else None,
         weight_max=sums.weight_max,
         mean_error=standard_error(of_weights),
         users=of_weights.occupied,
@@ -426,8 +455,8 @@ class Decision(NamedTuple):
     """Whether to deploy.
 
     Attributes:
-        verdict: `deploy`; `keep` what is there, as the other is not good enough for
-            certain; `cannot tell`, as the log does not say.
+        verdict: `deploy`; `keep` what is there, as the other is not good enough with
+            that confidence; `cannot tell`, as the log does not say.
         reasons: Why, a sentence each.
     """
 
@@ -486,7 +515,11 @@ def gate(
         return Decision("keep", tuple(against))
     reasons = [f"it earns at least {gain.low:.4g} more a decision"]
     if limit is not None and dismissals is not None:
-        reasons.append(f"dismissals rise by at most {dismissals.high:.4g} a decision")
+        high = dismissals.high
+        bound = f"rise by at most {high:.4g}" if high > 0 else "do not rise"
+        if high < 0:
+            bound = f"fall by at least {-high:.4g}"
+        reasons.append(f"dismissals {bound} a decision")
     return Decision("deploy", tuple(reasons))
 
 

@@ -394,10 +394,12 @@ class Diagnostics(msgspec.Struct, frozen=True, kw_only=True):
                 " not what they say"
             )
             found.append(("unusable", doubt))
-        if self.weights_by_day < settings.p_min:
+        by_day = self.weights_by_day
+        if by_day < settings.p_min:
             doubt = (
                 "weights are not 1 on average on every day: propensities of some days"
-                " are wrong, or actions came and went"
+                " are wrong, or actions came and went, or it is a chance of"
+                f" {by_day:.1g}"
             )
             found.append(("weak", doubt))
         for name in self._unsupported(settings):

@@ -352,8 +352,9 @@ def assess(
     events = overlap.telling
     if events < settings.events_min:
         usual = "" if events == overlap.events else f" but {overlap.usual:g}"
+        noun = "decision" if events == 1 else "decisions"
         doubts.append(
-            f"{events} decisions earned anything{usual}, and {settings.events_min} are"
+            f"{events} {noun} earned anything{usual}, and {settings.events_min} are"
             " needed"
         )
         needed.append(n * settings.events_min / events if events else math.inf)

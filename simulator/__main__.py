@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +71,7 @@ __all__ = ["main"]
 _DIFFERS = 1
 _CANNOT = 2
 _CANNOT_TELL = 3
+_UNEXPECTED = 70
 _GATE = {"deploy": 0, "keep": 1, "cannot tell": _CANNOT_TELL}
 _SHOWN_MAX = 5
 _WIDTH_MAX = 60
@@ -111,10 +115,31 @@ LogArgument = Annotated[
         " sqlite:///PATH. It is only read, and the server may be running.",
     ),
 ]
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Refuse a place that nothing can be written to before there is a result."""
+    if path is None:
+        return None
+    why = 0
+    if path.is_dir():
+        why = errno.EISDIR
+    elif not path.parent.is_dir():
+        why = errno.ENOENT
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        why = errno.EACCES
+    if why:
+        _fail(f"{path}: cannot be written: {os.strerror(why)}")
+    return path
+
+
 JSONOption = Annotated[
     Path | None,
     typer.Option(
-        "--json", metavar="FILE", help="Also write the result to a file, as JSON."
+        "--json",
+        metavar="FILE",
+        callback=_writable,
+        help="Also write the result to a file, as JSON.",
     ),
 ]
 ReportOption = Annotated[
@@ -122,6 +147,7 @@ ReportOption = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.html",
+        callback=_writable,
         help="Also write a report: one page with plots, in a file that needs nothing"
         " else.",
     ),
@@ -523,8 +549,9 @@ def evaluate(
     not learned. Where the log cannot tell, the table says so, why, and how many
     decisions would do.
 
-    Ends with status 0 if every policy is usable, 3 if the log cannot tell of one (weak
-    or unusable), and 2 if the log or a policy cannot be read.
+    Ends with status 0 if every policy is usable by the first objective, 3 if the log
+    cannot tell of one (weak or unusable), or of any by another objective, and 2 if the
+    log or a policy cannot be read.
 
     \b
     Examples:
@@ -594,18 +621,20 @@ def compare(
         ),
     ] = None,
     gain_at_least: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="For --promote: what it must earn more a decision, for certain."
+            help="For --promote: what it must earn more a decision, with the confidence"
+            " of --confidence; 0 without it.",
+            show_default=False,
         ),
-    ] = 0.0,
+    ] = None,
     dismissals_at_most: Annotated[
         float | None,
         typer.Option(
             min=-1.0,
             max=1.0,
-            help="For --promote: by how much dismissals a decision may rise, for"
-            " certain; not looked at without it.",
+            help="For --promote: by how much dismissals a decision may rise, with the"
+            " confidence of --confidence; not looked at without it.",
             show_default=False,
         ),
     ] = None,
@@ -639,13 +668,15 @@ def compare(
       opportune-simulator compare opportune.db logged new=bolder.toml --promote new
         --over logged --dismissals-at-most 0.002
     """  # noqa: D301 - as above
+    if promote is None and (gain_at_least, dismissals_at_most) != (None, None):
+        _fail("--gain-at-least and --dismissals-at-most need --promote")
     with (
         _told(),
         open_log(log, format=format_, mapping=mapping, skip_bad=skip_bad) as source,
         _progress() as watcher,
     ):
         settings = GateSettings(
-            gain_min=gain_at_least,
+            gain_min=gain_at_least or 0.0,
             dismissals_rise_max=dismissals_at_most,
             confidence=confidence,
         )
@@ -1028,7 +1059,7 @@ def _print_check(result: Check) -> None:
         )
     actions = _plural(result.actions, "action", "actions")
     decisions = _plural(result.rows, "decision", "decisions")
-    _out.print(f"{result.log} ({result.format}): {decisions} among {actions}")
+    _out.print(f"{result.log} ({result.log_format}): {decisions} among {actions}")
     if result.first_ms:
         _out.print(f"from {text_of(result.first_ms)} to {text_of(result.last_ms)}")
     if result.findings:
@@ -1160,8 +1191,29 @@ def _fail(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command that was typed."""
-    app()
+    """Run the command that was typed.
+
+    Status 1 is an answer. What nobody expected, as a defect or output that cannot be
+    written, is none, and ends with 70.
+    """
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code == 1 and not isinstance(ended.__context__, typer.Exit):
+            raise SystemExit(_UNEXPECTED) from None
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+        _err.print(_unexpected(error), soft_wrap=True)
+        raise SystemExit(_UNEXPECTED) from None
+
+
+def _unexpected(error: Exception) -> str:
+    """Say what nobody expected, and where."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        "This is a defect of opportune-simulator, and no answer:"
+        f" {type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+    )
 
 
 if __name__ == "__main__":

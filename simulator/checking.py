@@ -8,6 +8,7 @@ wrong. Nothing here asks what any other policy would have done.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -27,6 +28,7 @@ IDS_MAX = 1 << 25
 """Among how many latest ids duplicates are looked for: at most 256 MB of hashes."""
 
 _ROWS_SHOWN = 10
+_PLACE = re.compile(r": (?:line|row) (\d+)")
 _FUTURE_MS = 300_000
 _BACK_MS = 60_000
 _FLOOR_SLACK = 1e-9
@@ -50,7 +52,7 @@ _WHAT: Mapping[str, tuple[_Severity, str]] = {
     "reward": ("wrong", "the reward is not finite, or no number to reckon with"),
     "duplicate": ("wrong", "a decision with this id was there before"),
     "gap": ("wrong", "decisions before this one are missing"),
-    "clock back": ("wrong", "the clock went back by more than a minute"),
+    "clock back": ("wrong", "the clock went back by more than a minute before it"),
     "future": ("wrong", "it was made in the future"),
     "mean weight": ("wrong", "the mean of 1/p is not the number of actions"),
     "no reward": ("note", "what it earned is not known"),
@@ -99,9 +101,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with a log.
 
     Attributes:
-        version: The version of these fields.
+        format: The version of these fields.
         log: Its path.
-        format: What it is.
+        log_format: What it is.
         rows: How many decisions were read.
         actions: How many different actions there are.
         first_ms: The earliest time, Unix ms; 0 unknown.
@@ -111,9 +113,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
         unchecked: What could not be looked at, and why.
     """
 
-    version: str = "opportune.check.v1"
+    format: str = "opportune.check.v1"
     log: str
-    format: str
+    log_format: str
     rows: int
     actions: int
     first_ms: int
@@ -242,12 +244,15 @@ class _Checking:
             return
         self._columns.add("times")
         self._found("future", part, times > self._now_ms + _FUTURE_MS)
+        # One that is in the future is found as such, and all after it are not.
+        sane = told & (times <= self._now_ms + _FUTURE_MS)
+        if sane.any():
+            run = np.concatenate([[self._time_ms or times[sane][0]], times[sane]])
+            back = np.zeros(len(part), np.bool_)
+            back[sane] = -np.diff(run) > _BACK_MS
+            self._found("clock back", part, back)
+            self._time_ms = int(run[-1])
         known = times[told]
-        latest = np.maximum.accumulate(np.concatenate([[self._time_ms], known]))
-        back = np.zeros(len(part), np.bool_)
-        back[told] = latest[:-1] - known > _BACK_MS
-        self._found("clock back", part, back)
-        self._time_ms = int(latest[-1])
         self._last_ms = max(self._last_ms, int(known.max()))
         self._first_ms = min(self._first_ms or int(known[0]), int(known.min()))
 
@@ -330,7 +335,7 @@ class _Checking:
         ]
         return Check(
             log=str(source.path),
-            format=source.format,
+            log_format=source.format,
             rows=self.rows,
             actions=self._actions,
             first_ms=self._first_ms,
@@ -348,8 +353,11 @@ class _Checking:
         for reason, count in source.left_out.reasons.items():
             kind = kinds[reason]
             self._counts[kind] += count
-            for message in source.left_out.first:
-                self._details.setdefault(kind, message)
+            messages = source.left_out.firsts.get(reason, [])
+            if messages:
+                self._details.setdefault(kind, messages[0])
+            places = [_PLACE.search(message) for message in messages[:_ROWS_SHOWN]]
+            self._first[kind] = [int(place[1]) for place in places if place]
 
     def _add_gaps(self, source: Source) -> None:
         """Say which positions are missing, where positions are without gaps."""

@@ -85,8 +85,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         promote: The policy that is to be deployed.
         over: The one in whose place.
-        verdict: `deploy`; `keep` what is there, as the other is not good enough for
-            certain; `cannot tell`, as the log does not say.
+        verdict: `deploy`; `keep` what is there, as the other is not good enough with
+            its confidence; `cannot tell`, as the log does not say.
         reasons: Why, a sentence each.
         settings: What it must fulfil.
     """
@@ -222,12 +222,20 @@ class _Comparing:
 
     # --- Differences --------------------------------------------------------------
 
-    def _compared(self, objective: str, over: str, confidence: float) -> list[Paired]:
+    def _compared(
+        self, objective: str, over: str, confidence: float, *, rare: bool = False
+    ) -> list[Paired]:
         """Compare all policies with one, by what each is judged by."""
         sums: dict[str, Sums] = {}
         worst: dict[str, Terms] = {}
         for place, subject in enumerate(self._evaluation.policies):
             mine = self._judged.tally.sums[Cell(place, objective)]
+            if rare:
+                # That it never came in this log does not say that it cannot.
+                low, high = mine.reward_range
+                mine = msgspec.structs.replace(
+                    mine, reward_range=(min(low, 0.0), max(high, 1.0))
+                )
             if not mine.overlap.total:
                 raise QuestionError(
                     f"there is nothing to compare {subject.name} by: the log never did"
@@ -247,6 +255,7 @@ class _Comparing:
             worst=worst,
             confidence=confidence,
             always_valid=self._daily,
+            rare=rare,
         )
         return [self._doubted(one) for one in found]
 
@@ -331,7 +340,9 @@ class _Comparing:
         What is weak by its overlap holds, and may suffice; what a policy has learned
         from the same rewards does not, and never does.
         """
-        found = self._compared(objective, self._over, confidence)
+        found = self._compared(
+            objective, self._over, confidence, rare=objective == DISMISSED
+        )
         one = next(one.difference for one in found if one.candidate == promote)
         for subject in self._evaluation.policies:
             if subject.trained_on_log and subject.name in (promote, self._over):

@@ -356,6 +356,14 @@ def evaluation_of(judged: Judged) -> Evaluation:
     verdict: Verdict = "usable"
     for subject in subjects:
         verdict = worse(verdict, subject.verdict)
+    for objective in judged.question.objectives:
+        told = [
+            value.verdict != "unusable"
+            for value in values
+            if value.objective == objective and not value.by
+        ]
+        if told and not any(told):
+            verdict = "unusable"
     return Evaluation(
         log=summary_of(judged),
         question=judged.question,
@@ -543,7 +551,8 @@ class _Estimating:
             # What is wrong with the whole log is wrong with each part of it.
             verdict = worse(verdict, "weak")
             doubts.append("of the whole log it is unusable")
-        return verdict, tuple(dict.fromkeys(doubts))
+        said = [_worded(doubt, cell.objective) for doubt in doubts]
+        return verdict, tuple(dict.fromkeys(said))
 
     def _untried(self, cell: Cell) -> float:
         sums, n = self._tally.untried[cell._replace(objective="")]
@@ -721,6 +730,21 @@ def _judged_by(values: Sequence[Value], policy: str, objective: str) -> Value:
         if (value.policy, value.objective, value.by) == (policy, objective, "")
     ]
     return min(mine, key=lambda value: _headline(value.estimator))
+
+
+def _worded(doubt: str, objective: str) -> str:
+    """Say of dismissals what is said of earnings elsewhere.
+
+    Examples:
+        >>> _worded("0 decisions earned anything, and 10 are needed", "dismissed")
+        'none was dismissed, and 10 are needed'
+    """
+    if objective != "dismissed":
+        return doubt
+    if doubt.startswith("0 decisions"):
+        doubt = doubt.replace("0 decisions earned anything", "none was dismissed")
+    doubt = doubt.replace("decisions earned anything", "were dismissed")
+    return doubt.replace("decision earned anything", "was dismissed")
 
 
 def _headline(estimator: str) -> int:

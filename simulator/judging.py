@@ -7,6 +7,7 @@ which policies learn, to see what is in it, to train policies, and to ask them.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from policies.diagnostics import chi_squared_tail
 from policies.errors import OpportuneError
 from policies.estimators import ESTIMATORS, Estimator, mrdr_weights, named
 from policies.intervals import KINDS
@@ -27,7 +29,15 @@ from simulator.feedback import Feedback
 from simulator.logs import AnyLog, Log, LogError, Source, Watcher, open_log
 from simulator.memory import Parts
 from simulator.partition import Runner, runner_of
-from simulator.surveying import REWARD, Survey, column_of, moments_of, survey
+from simulator.surveying import (
+    LISTED,
+    REWARD,
+    Survey,
+    column_of,
+    moments_of,
+    survey,
+    unsound,
+)
 from simulator.tallying import UNSEEN, By, Plan, Tally, tally
 from simulator.targets import Target
 from simulator.workspaces import Workspaces
@@ -60,6 +70,9 @@ _STEPS_MAX = 200
 _LEFT_OUT_MAX = 0.05
 _PENDING_MAX = 0.05
 _EXPECTED_MIN = 5.0
+_APART_MIN = 0.05
+_CHANCE_MIN = 0.001
+_EXACT_MAX = 500
 _AUTO = "@auto"
 _GROUPS = ("segment", "day", "week", "logger")
 
@@ -294,10 +307,26 @@ class _Judging:
         rows = self._source.rows
         done = 0
         for part in self._source.parts(columns=self._columns):
-            yield part
+            yield self._sound(part)
             done += len(part)
             if rows:
                 self._watcher(doing, done, rows)
+
+    def _sound(self, part: Feedback) -> Feedback:
+        """Leave out rows that nothing follows from, or refuse the log for the first.
+
+        Raises:
+            LogError: If there is one, and the log was not opened with `skip_bad`.
+        """
+        source = self._source
+        keep = np.ones(len(part), dtype=bool)
+        for row, problem in unsound(part):
+            if not getattr(source, "skip_bad", False):
+                raise LogError(source.path, f"{problem}; {LISTED}")
+            if keep[row]:
+                source.left_out.add("bad", f"{source.path}: {problem}")
+            keep[row] = False
+        return part if keep.all() else part.take(keep)
 
     # --- Planning -----------------------------------------------------------------
 
@@ -533,7 +562,7 @@ def _notes(found: Survey) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f" left out; {silent_n:,} of {silent:,} for no offer have one, and"
             f" {offers_n:,} of {offers:,} for an offer"
         )
-    if silent and offers and abs(silent_n / silent - offers_n / offers) > 0.05:
+    if _depends((silent_n, silent), (offers_n, offers)):
         doubts.append(
             "whether a decision has a reward depends on what was chosen (see"
             " [rewards] silence_confirms_itself)"
@@ -571,6 +600,39 @@ def _early(told: tuple[int, int, int, int]) -> str:
         f"{share:.0%} of the offers that were shown have no reward yet, and those that"
         " something came of have one at once (see [rewards] wait and settle)"
     )
+
+
+def _depends(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Say whether two shares, each of so many, differ by much and not by chance.
+
+    By Fisher's exact test of the table of both, with the margins as they are, and by χ²
+    where there are too many for it.
+
+    Examples:
+        >>> _depends((13, 14), (387, 394)), _depends((7, 14), (387, 394))
+        (False, True)
+    """
+    (a, n), (b, m) = one, other
+    if not n or not m or abs(a / n - b / m) <= _APART_MIN:
+        return False
+    k, total = a + b, n + m
+    if min(n, m, k, total - k) > _EXACT_MAX:
+        variance = k * (total - k) / total**2 * (1 / n + 1 / m)
+        return chi_squared_tail((a / n - b / m) ** 2 / variance, 1) < _CHANCE_MIN
+    least = max(0, k - m)
+    chances = np.array(
+        [
+            _log_choose(n, at) + _log_choose(m, k - at)
+            for at in range(least, min(k, n) + 1)
+        ]
+    )
+    chances = np.exp(chances - _log_choose(total, k))
+    seen = chances[a - least]
+    return float(chances[chances <= seen * (1 + 1e-9)].sum()) < _CHANCE_MIN
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _left_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -81,7 +82,11 @@ def print_sweep(result: Sweep, out: Console) -> None:
         table = Table(title, *(_ROWS[name][0] for name in _SWEPT))
         for variant in variants:
             means: dict[str, Mean] = getattr(variant, attribute)
-            cells = [_mean(means[name], _ROWS[name][1]) for name in _SWEPT]
+            most = {"trust": 1.0} if attribute == "figures" else {}
+            cells = [
+                _mean(means[name], _ROWS[name][1], most.get(name, math.inf))
+                for name in _SWEPT
+            ]
             table.add_row(_called(variant), *cells)
         out.print(table)
 
@@ -106,8 +111,10 @@ def _told(each: Truth) -> tuple[str, str, str, str]:
     return f"{each.value:.4f}{weak}", f"{low} to {high}", truth, f"{each.error:+.4f}"
 
 
-def _mean(mean: Mean, pattern: str) -> str:
-    middle, low, high = (pattern.format(x) for x in (mean.mean, mean.low, mean.high))
+def _mean(mean: Mean, pattern: str, most: float = math.inf) -> str:
+    """Say a mean with its interval, cut off at the most that there can be."""
+    ends = mean.mean, mean.low, min(mean.high, most)
+    middle, low, high = (pattern.format(x) for x in ends)
     return f"{middle}\n{low} to {high}"
 
 

@@ -25,7 +25,7 @@ from simulator.candidates import Training, candidates, targets
 from simulator.feedback import Feedback, joined
 from simulator.judging import FOLDS, QuestionError, opened
 from simulator.logs import AnyLog, LogError, Source, Watcher
-from simulator.surveying import REWARD, column_of, contexts_of, survey
+from simulator.surveying import REWARD, column_of, contexts_of, demand_sound, survey
 from simulator.tallying import UNSEEN
 from simulator.targets import Target
 
@@ -131,6 +131,7 @@ def evaluate_slates(
     wanted = candidates(policies)
     with opened(log) as source:
         part = _read(source, objective)
+        demand_sound(part)
         batch = Batch(part)
         found = survey(batch, (objective,), folds=_MODEL_FOLDS, dim=0)
         asked = targets(

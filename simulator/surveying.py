@@ -7,7 +7,7 @@ that parts are put together in any order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from simulator.batches import Batch, BatchError, mixed
 from simulator.feedback import Feedback
 
 __all__ = [
+    "LISTED",
     "REWARD",
     "REWARD_MAX",
     "SETTLING",
@@ -26,9 +27,11 @@ __all__ = [
     "Survey",
     "column_of",
     "contexts_of",
+    "demand_sound",
     "moments_of",
     "quiet_of",
     "survey",
+    "unsound",
 ]
 
 REWARD = "reward"
@@ -37,7 +40,12 @@ REWARD = "reward"
 MODEL_NUMBERS_MAX = 50_000_000
 """Up to how many numbers a reward model is made from: 400 MB."""
 
-_MOST = 1.0 + 1e-4  # Many logs have 32 bits.
+LISTED = "`check-log` lists all such rows"
+"""What to do about rows that are refused."""
+
+_SLACK = 1e-4
+"""By how much probabilities may be off: many logs have 32 bits."""
+
 REWARD_MAX = 1e60
 """Beyond this, products of sums of squares are no numbers any more."""
 _SHOWN = "shown"
@@ -157,12 +165,8 @@ def survey(batch: Batch, objectives: Sequence[str], *, folds: int, dim: int) -> 
         objectives: What is judged by.
         folds: Into how many folds the users fall.
         dim: The number of places of the reward model; 0 for none.
-
-    Raises:
-        BatchError: If a row has a propensity or a reward that cannot be.
     """
     whole = batch.feedback
-    _check(whole)
     silent = np.array([action.index == 0 for action in whole.vocabulary], dtype=bool)
     mute = silent[whole.chosen] if len(whole.chosen) else np.zeros(len(whole), bool)
     known = whole.rewarded
@@ -227,37 +231,51 @@ def _each(
     return a, b, c, d
 
 
-def _check(part: Feedback) -> None:
-    """Refuse numbers that nothing could be estimated from."""
+def demand_sound(part: Feedback) -> None:
+    """Refuse a part with rows that nothing could be estimated from.
+
+    Raises:
+        BatchError: If there is one; the message says which, and what would be right.
+    """
+    for _, problem in unsound(part):
+        raise BatchError(f"{problem}; {LISTED}")
+
+
+def unsound(part: Feedback) -> Iterator[tuple[int, str]]:
+    """Yield the rows that nothing could be estimated from, and what is wrong.
+
+    Each comes with its place in the part, and once for each thing that is wrong.
+    """
     p, earned = part.propensities, part.rewards
     said = f"-{REWARD_MAX:g} to {REWARD_MAX:g}"
-    _refuse(part, "reward", said, earned, np.abs(earned) > REWARD_MAX)
-    wrong = ~((p > 0.0) & (p <= _MOST)) & part.rewarded
-    _refuse(part, "propensity", "above 0, at most 1", p, wrong)
+    yield from _wrong(part, "reward", said, earned, np.abs(earned) > REWARD_MAX)
+    wrong = ~((p > 0.0) & (p <= 1.0 + _SLACK)) & part.rewarded
+    yield from _wrong(part, "propensity", "above 0, at most 1", p, wrong)
     each = part.probabilities
-    if len(each) and (each.min() < 0.0 or each.max() > _MOST):
-        wrong = (each < 0.0) | (each > _MOST)
-        row = np.searchsorted(part.offsets, np.argmax(wrong), "right") - 1
-        of_rows = np.zeros(len(part), bool)
-        of_rows[row] = True
-        worst = np.full(len(part), each[np.argmax(wrong)])
-        _refuse(part, "each of the probabilities", "0 to 1", worst, of_rows)
+    if not len(each) or len(part.offsets) != len(part) + 1:
+        return
+    sizes = np.diff(part.offsets)
+    rows = np.repeat(np.arange(len(part)), sizes)
+    outside = (each < 0.0) | (each > 1.0 + _SLACK)
+    worst = np.zeros(len(part))
+    worst[rows[outside]] = each[outside]
+    wrong = np.bincount(rows, outside, len(part)) > 0
+    yield from _wrong(part, "each of the probabilities", "0 to 1", worst, wrong)
+    sums: FloatArray = np.bincount(rows, each, len(part)).astype(float)
+    off = (np.abs(sums - 1.0) > _SLACK) & (sizes > 0) & part.rewarded & ~wrong
+    yield from _wrong(part, "the sum of the probabilities", "1", sums, off)
 
 
-def _refuse(
+def _wrong(
     part: Feedback,
     column: str,
     wanted: str,
     values: FloatArray,
     wrong: NDArray[np.bool_],
-) -> None:
-    if wrong.any():
-        row = int(np.argmax(wrong))
+) -> Iterator[tuple[int, str]]:
+    for row in np.flatnonzero(wrong).tolist():
         place = part.positions[row] if len(part.positions) else row + 1
-        raise BatchError(
-            f"row {place}: {column} must be {wanted}, not {values[row]:g};"
-            " `check-log` lists all such rows"
-        )
+        yield row, f"row {place}: {column} must be {wanted}, not {values[row]:g}"
 
 
 def column_of(part: Feedback, objective: str) -> FloatArray:

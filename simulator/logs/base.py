@@ -39,16 +39,21 @@ class LeftOut(msgspec.Struct):
     Attributes:
         reasons: How many of them for which reason, such as `bad` or `unlabelled`.
         first: The first of them, each with its file, its line and what is wrong.
+        firsts: By reason, the first of them.
     """
 
     reasons: Counter[str] = msgspec.field(default_factory=Counter)
     first: list[str] = msgspec.field(default_factory=list)
+    firsts: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
     def add(self, reason: str, message: str) -> None:
         """Count one."""
         self.reasons[reason] += 1
         if len(self.first) < _FIRST_MAX:
             self.first.append(message)
+        of_reason = self.firsts.setdefault(reason, [])
+        if len(of_reason) < _FIRST_MAX:
+            of_reason.append(message)
 
 
 class Source(Protocol):

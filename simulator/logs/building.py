@@ -322,7 +322,7 @@ class Reading:
         self.targets: tuple[str, ...] = ()
         self.left_out = LeftOut()
         self.read = 0
-        self._skip_bad = skip_bad
+        self.skip_bad = skip_bad
         self._names = Names()
 
     @property
@@ -347,7 +347,7 @@ class Reading:
     def _bad(self, problem: str, path: Path | None = None) -> None:
         """Count what cannot be read, or refuse the log for it."""
         path = path or self.path
-        if not self._skip_bad:
+        if not self.skip_bad:
             raise LogError(path, problem)
         self.left_out.add("bad", f"{path}: {problem}")
 

@@ -20,7 +20,7 @@ from policies.comparison import (
     lead,
     leader,
 )
-from policies.estimators import ESTIMATORS, Rows
+from policies.estimators import ESTIMATORS, Rows, snips
 from policies.intervals import Estimate, Sums, estimate_sums
 from policies.model import FloatArray
 from policies.overlap import Verdict
@@ -266,6 +266,13 @@ def test_who_leads_is_said_by_the_interval(
         ),
         (
             found(0.01, 0.1),
+            found(-0.02, -0.0119),
+            {"dismissals_rise_max": 0.002},
+            "deploy",
+            "dismissals fall by at least 0.0119 a decision",
+        ),
+        (
+            found(0.01, 0.1),
             found(-0.01, 0.003),
             {"dismissals_rise_max": 0.002},
             "keep",
@@ -321,3 +328,35 @@ def test_what_gates_cost_is_what_a_model_expects_and_says_so() -> None:
     assert cost.verdict == "weak"
     assert "was not tried" in cost.doubts[-1]
     assert forgone(freely[:50], gated[:50]).verdict == "unusable"
+
+
+@pytest.mark.parametrize("expected", [3.2, 5.0, 12.0])
+def test_the_upper_end_of_what_is_rare_holds(expected: float) -> None:
+    # Given a candidate for which so many dismissals are to be expected, and a base
+    # that a hundredth of all is dismissed by
+    rng = np.random.default_rng(5)
+    n, share, logs = 2_000, 0.2, 300
+    rate = expected / (n * share)
+    missed = told = 0
+    for _ in range(logs):
+        took = rng.random(n) < share
+        dismissed = (rng.random(n) < np.where(took, rate, 0.01)).astype(float)
+        sides = {
+            name: Sums.of(
+                {"snips": snips(Rows(rewards=dismissed, weights=weights))},
+                weights=weights,
+                rewards=dismissed,
+                weight_max=1 / share,
+                reward_range=(0.0, 1.0),
+            )
+            for name, weights in (("old", np.ones(n)), ("new", took / share))
+        }
+
+        (found,) = compare(sides, "snips", base="old", rare=True)
+
+        told += found.difference.verdict != "unusable"
+        missed += found.difference.high < (1 - share) * (rate - 0.01)
+
+    # Then the upper end holds 95 times in 100, few as they are
+    assert told == logs
+    assert missed <= 0.05 * logs + 2 * (0.05 * 0.95 * logs) ** 0.5

@@ -339,3 +339,12 @@ def test_amounts_are_counted_alike_in_every_order() -> None:
         assert forth.amounts == back.amounts == whole.amounts
         assert (whole.amounts is None) == (amounts > 64)
         assert whole.telling <= whole.events
+
+
+def test_one_decision_is_not_several() -> None:
+    rewards = np.zeros(1_000)
+    rewards[3] = 1.0
+
+    found = assess(Overlap.of(np.ones(1_000), rewards), weight_max=1.0)
+
+    assert found.doubts == ("1 decision earned anything, and 10 are needed",)

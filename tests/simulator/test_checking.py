@@ -266,3 +266,36 @@ def test_a_checked_log_may_be_larger_than_a_part(tmp_path: Path) -> None:
         result = check(source, now_ms=NOW_MS)
 
     assert (result.rows, result.wrong) == (600, False)
+
+
+def test_lines_that_cannot_be_read_are_listed_each_kind_with_its_own(
+    tmp_path: Path,
+) -> None:
+    sound = [json.dumps(line) for line in decisions(40)]
+    sound[4] = sound[24] = "{not json"
+    path = tmp_path / "log"
+    path.write_text("\n".join([*sound, '{"_label_cost": -1']), encoding="utf-8")
+
+    with open_log(path, skip_bad=True, format="dsjson") as source:
+        result = check(source, now_ms=NOW_MS)
+
+    assert found(result) == {"unreadable": (2, (5, 25)), "torn": (1, (41,))}
+    torn = next(one for one in result.findings if one.kind == "torn")
+    assert "line 41, the last one, is cut off" in torn.detail
+    assert result.format == "opportune.check.v1"
+    assert result.log_format == "dsjson"
+
+
+def test_one_time_in_the_future_is_one_finding(tmp_path: Path) -> None:
+    lines = decisions(40)
+    lines[9]["Timestamp"] = "2031-01-01T00:00:00Z"
+
+    assert found(checked(tmp_path / "log", *lines)) == {"future": (1, (10,))}
+
+
+def test_a_clock_that_went_back_is_found_where_it_did(tmp_path: Path) -> None:
+    lines = decisions(40)
+    for line in lines[20:]:
+        line["Timestamp"] = line["Timestamp"].replace("T12", "T11")
+
+    assert found(checked(tmp_path / "log", *lines)) == {"clock back": (1, (21,))}

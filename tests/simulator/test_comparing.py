@@ -181,6 +181,53 @@ def test_a_gate_asks_for_a_gain_and_bounds_dismissals(
     assert told in "; ".join(result.gate.reasons)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "verdict", "told"),
+    [(0.01, "deploy", "dismissals fall by at least"), (-0.5, "keep", "is allowed")],
+)
+def test_that_none_was_dismissed_is_enough_for_a_gate(
+    log: Feedback, allowed: float, verdict: str, told: str
+) -> None:
+    # Given a policy that nobody has ever dismissed, and a log where others are
+    never = log.targets["best"] > 0
+    dismissed = np.where(never, 0.0, np.arange(len(log)) % 5 == 0)
+    part = msgspec.structs.replace(
+        log, objectives={**log.objectives, "dismissed": dismissed}
+    )
+
+    result = compare(
+        part,
+        ["logged", "best=column:best"],
+        estimators=["snips"],
+        promote="best",
+        gate_settings=GateSettings(dismissals_rise_max=allowed),
+    )
+
+    assert result.gate is not None
+    assert result.gate.verdict == verdict
+    assert told in "; ".join(result.gate.reasons)
+
+
+def test_a_log_without_any_dismissal_does_not_say_that_there_are_none(
+    log: Feedback,
+) -> None:
+    part = msgspec.structs.replace(
+        log, objectives={**log.objectives, "dismissed": np.zeros(len(log))}
+    )
+
+    result = compare(
+        part,
+        ["logged", "best=column:best"],
+        estimators=["snips"],
+        promote="best",
+        gate_settings=GateSettings(dismissals_rise_max=0.0),
+    )
+
+    assert result.gate is not None
+    assert result.gate.verdict == "keep"
+    assert "dismissals may rise by 0.0" in result.gate.reasons[0]
+
+
 def test_a_gate_that_cannot_tell_says_so() -> None:
     result = compare(
         logged.log(150), ["logged", "fixed:jam"], promote="fixed:jam", confidence=0.9

@@ -497,6 +497,9 @@ def test_one_absurd_propensity_does_not_pass() -> None:
     propensities[row] = 1e-9
     probabilities = log.probabilities.copy()
     probabilities[log.offsets[row] + 2] = 1e-9
+    probabilities[log.offsets[row]] += (
+        1.0 - probabilities[log.offsets[row] : log.offsets[row + 1]].sum()
+    )
     part = msgspec.structs.replace(
         log, propensities=propensities, probabilities=probabilities
     )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from simulator import Parts
-from simulator.__main__ import app
+from simulator import __main__ as command
+from simulator.__main__ import app, main
 from simulator.logs import write_log
+from simulator.played import print_sweep
+from simulator.sweeping import Mean, Sweep, Variant
 from tests.simulator import logged
 from tests.simulator.worlds import World
 
@@ -235,3 +242,117 @@ def test_help_teaches_by_examples(command: str) -> None:
 
     assert result.exit_code == 0
     assert f"\n    opportune-simulator {command} opportune.db" in result.output
+
+
+def test_a_defect_never_ends_with_the_status_of_an_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(command, "compare_log", broken)
+    monkeypatch.setattr(
+        "sys.argv", ["opportune-simulator", "compare", str(world.path), "a", "b"]
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 70
+    assert "no answer: ZeroDivisionError: a defect" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_output_that_nobody_reads_is_no_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(command, "print_comparison", closed)
+    monkeypatch.setattr(
+        "sys.argv",
+        ["opportune-simulator", "compare", str(world.path), "logged", "uniform"],
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 70
+
+
+def test_an_answer_keeps_its_status(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differing(*_: object, **__: object) -> None:
+        raise typer.Exit(1)
+
+    monkeypatch.setattr(command, "compare_log", differing)
+    monkeypatch.setattr(
+        "sys.argv", ["opportune-simulator", "compare", str(world.path), "a", "b"]
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 1
+
+
+def test_what_a_gate_is_to_ask_needs_a_policy_to_promote(world: World) -> None:
+    for option in ("--gain-at-least", "--dismissals-at-most"):
+        result = run("compare", world.path, "logged", "uniform", option, "0.1")
+
+        assert result.exit_code == 2
+        assert "need --promote" in result.output
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_where_nothing_can_be_written_no_work_is_begun(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr(command, "evaluate_log", worked)
+
+    result = run("evaluate", world.path, option, tmp_path / "none" / "out.html")
+
+    assert result.exit_code == 2
+    assert "out.html: cannot be written: No such file or directory" in " ".join(
+        result.output.split()
+    )
+
+
+def test_the_world_on_the_page_can_be_played(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "simulate.md"
+    text = page.read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in text.split("```toml\n")[1:]]
+    world_file = next(block for block in blocks if block.startswith("catalogue ="))
+    catalogue = next(block for block in blocks if "[placements.banner]" in block)
+    (tmp_path / "my_world.toml").write_text(world_file, encoding="utf-8")
+    (tmp_path / "catalogue.toml").write_text(catalogue, encoding="utf-8")
+
+    result = run("simulate", tmp_path / "my_world.toml", "--users", "10", "--days", "2")
+
+    assert result.exit_code == 0, result.output
+
+
+def test_no_more_trust_is_kept_than_all() -> None:
+    means = dict.fromkeys(
+        ("expected", "regret", "interruptions", "trust", "value"),
+        Mean(mean=0.99, low=0.95, high=1.03),
+    )
+    variant = Variant(policy="default", settings={}, figures=means, more={})
+    result = Sweep(
+        world="calm",
+        seeds=(0, 1),
+        confidence=0.95,
+        variants=(variant,),
+    )
+
+    told = io.StringIO()
+
+    print_sweep(result, Console(width=120, file=told))
+
+    assert "95.0% to 100.0%" in told.getvalue()

@@ -212,6 +212,7 @@ def test_an_objective_of_which_nothing_came_leaves_others_in_peace(
 
     lines = [line for line in answer.output.splitlines() if "│ accepted" in line]
     assert any("usable" in line and "unusable" not in line for line in lines)
+    assert answer.exit_code == 3
     assert "logged, never (mean): 0 decisions earned anything" in said(answer)
     assert "(none)" in answer.output
 
@@ -235,7 +236,11 @@ def test_an_objective_of_which_nothing_came_leaves_others_in_peace(
         ),
         (
             {"probabilities": "[0.0, 0.0, 0.0]"},
-            "row 2: mips and offcem need the probability of every eligible action",
+            "row 2: the sum of the probabilities must be 1, not 0",
+        ),
+        (
+            {"probabilities": "[0.5, 0.5, 0.5]"},
+            "row 2: the sum of the probabilities must be 1, not 1.5",
         ),
     ],
 )
@@ -248,6 +253,31 @@ def test_what_cannot_be_is_refused_with_row_and_range(
 
     assert answer.exit_code == 2
     assert message in said(answer)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"propensity": 0},
+        {"propensity": -0.2},
+        {"propensity": 1.7},
+        {"probabilities": "[0.5, 0.5, 0.5]"},
+    ],
+)
+def test_what_cannot_be_is_left_out_if_asked(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    sound = {"probabilities": json.dumps([1 / 3] * 3)}
+    path = write(tmp_path, [*rows(1, **(sound | changes)), *rows(400, **sound)])
+
+    for command in (("evaluate", path, "-p"), ("compare", path, "logged")):
+        refused = run(*command, "uniform")
+        answer = run(*command, "uniform", "--skip-bad")
+
+        assert refused.exit_code == 2
+        assert f"{path}: row 2: " in said(refused)
+        assert answer.exit_code != 2
+        assert "1 row was left out: bad" in said(answer)
 
 
 def test_a_column_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ def test_a_call_with_a_slot_that_has_no_reward_yet_is_left_out() -> None:
 def test_what_the_log_never_tried_is_not_told() -> None:
     part = log(400)
     never = np.where(part.probabilities < 0.3, 0.0, part.probabilities)
+    sums = np.add.reduceat(never, part.offsets[:-1])
+    never /= np.repeat(sums, np.diff(part.offsets))
     part = msgspec.structs.replace(part, probabilities=never)
 
     (value,) = evaluate_slates(part, ["uniform"], estimators=["rips"])
