@@ -7,7 +7,6 @@ which policies learn, to see what is in it, to train policies, and to ask them.
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,10 +15,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from policies.diagnostics import chi_squared_tail
 from policies.errors import OpportuneError
 from policies.estimators import ESTIMATORS, Estimator, mrdr_weights, named
 from policies.intervals import KINDS
+from policies.intervals.many import above
 from policies.model import FloatArray, Split
 from policies.reward_model import Moments, RewardModel
 from simulator.balancing import Balancing, Sampled, sampled
@@ -72,7 +71,6 @@ _PENDING_MAX = 0.05
 _EXPECTED_MIN = 5.0
 _APART_MIN = 0.05
 _CHANCE_MIN = 0.001
-_EXACT_MAX = 500
 _AUTO = "@auto"
 _GROUPS = ("segment", "day", "week", "logger")
 
@@ -605,8 +603,7 @@ def _early(told: tuple[int, int, int, int]) -> str:
 def _depends(one: tuple[int, int], other: tuple[int, int]) -> bool:
     """Say whether two shares, each of so many, differ by much and not by chance.
 
-    By Fisher's exact test of the table of both, with the margins as they are, and by χ²
-    where there are too many for it.
+    By Fisher's exact test, either side of it.
 
     Examples:
         >>> _depends((13, 14), (387, 394)), _depends((7, 14), (387, 394))
@@ -615,24 +612,8 @@ def _depends(one: tuple[int, int], other: tuple[int, int]) -> bool:
     (a, n), (b, m) = one, other
     if not n or not m or abs(a / n - b / m) <= _APART_MIN:
         return False
-    k, total = a + b, n + m
-    if min(n, m, k, total - k) > _EXACT_MAX:
-        variance = k * (total - k) / total**2 * (1 / n + 1 / m)
-        return chi_squared_tail((a / n - b / m) ** 2 / variance, 1) < _CHANCE_MIN
-    least = max(0, k - m)
-    chances = np.array(
-        [
-            _log_choose(n, at) + _log_choose(m, k - at)
-            for at in range(least, min(k, n) + 1)
-        ]
-    )
-    chances = np.exp(chances - _log_choose(total, k))
-    seen = chances[a - least]
-    return float(chances[chances <= seen * (1 + 1e-9)].sum()) < _CHANCE_MIN
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    more, less = (above(x, of, a + b, n + m) for x, of in (one, other))
+    return 2.0 * min(more, less) < _CHANCE_MIN
 
 
 def _left_out(
